@@ -1,0 +1,54 @@
+"""The command line: finds the noun's file, parses, calls, prints one clear line on an error."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from trimtab import __version__
+from trimtab.errors import TrimtabError
+
+# One file a noun in this folder; each has `add(subparsers)`, which sets `run` to a function of the parsed arguments.
+NOUNS = {
+    "demo": "run the dealership end to end: engine, gateway, agents, and where money and seconds went",
+    "serve": "run the gateway in front of any OpenAI-compatible endpoint",
+    "traces": "list, show, export and import what was recorded",
+    "engine": "serve models on this machine's CPU, OpenAI-compatible",
+    "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
+}
+
+
+def parser(noun: str | None) -> argparse.ArgumentParser:
+    """The whole parser, with only `noun`'s own file imported (all of them for None)."""
+    top = argparse.ArgumentParser(prog="trimtab")
+    top.description = "Makes an LLM service cheaper and faster, and proves that its answers did not get worse."
+    top.add_argument("--version", action="version", version=f"trimtab {__version__}")
+    nouns = top.add_subparsers(dest="noun", metavar="COMMAND", required=True)
+    for name, text in NOUNS.items():
+        command = nouns.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if noun in (None, name):
+            importlib.import_module(f"trimtab.cli.{name}").add(command)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 on success, the error's `exit_code` with one line on stderr otherwise, 130 on Ctrl-C."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    noun = next((word for word in words if not word.startswith("-")), None)
+    args = parser(noun if noun in NOUNS else None if noun else "").parse_args(words)
+    try:
+        return int(args.run(args) or 0)
+    except TrimtabError as error:
+        print(f"trimtab: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("trimtab: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

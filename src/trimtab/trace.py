@@ -1,0 +1,104 @@
+"""Call and Trace: what was asked of a model, what came back, and the unit of work it belonged to.
+
+Field names follow OpenTelemetry's GenAI conventions where one exists. Knows no database and no wire format.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+from trimtab.money import Usage
+
+
+class EndState(enum.StrEnum):
+    """How a call ended; exactly one. Only `COMPLETE` counts as an answer."""
+
+    COMPLETE = "complete"
+    CUT = "cut"
+    STALLED = "stalled"
+    CLIENT_GONE = "client-gone"
+    UPSTREAM_ERROR = "upstream-error"
+    REFUSED = "refused"
+
+
+class Score(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One judgement of a trace: `value` in [0, 1] (1 = best), by `source` (an oracle, a person, a judge)."""
+
+    name: str
+    value: float
+    source: str = ""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One model request and its answer.
+
+    Times: `started_ns` is Unix time in ns; `ttft_ms` is the time to the first chunk of a stream, None when not
+    streamed; `duration_ms` is from the request's arrival to its end; `overhead_ms` is the gateway's own share.
+    Money: `cost_nanodollars` is None where the price is unknown. `raw_usage` is the provider's own object.
+    Who: `trace_id` is one unit of work; `session` one conversation; `derived` is True where no header named the
+    agent and it was told from a fingerprint of system prompt and tools.
+    """
+
+    id: str
+    trace_id: str
+    span_id: str
+    started_ns: int
+    duration_ms: float
+    end: EndState
+    workflow: str = ""
+    agent: str = ""
+    session: str = ""
+    user: str = ""
+    tags: dict[str, str] = {}
+    parent_id: str | None = None
+    derived: bool = False
+    operation: str = "chat"
+    endpoint: str = ""
+    deployment: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    stream: bool = False
+    status: int = 200
+    finish_reason: str | None = None
+    error: str | None = None
+    ttft_ms: float | None = None
+    overhead_ms: float | None = None
+    usage: Usage = Usage()
+    raw_usage: dict[str, Any] | None = None
+    cost_nanodollars: int | None = None
+    price_table: str = ""
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """The bodies of one call, as JSON values; kept apart from the counters. `response` is the whole answer in the
+    plain (not streamed) shape, reassembled if it was streamed; None where there was none."""
+
+    call_id: str
+    request: dict[str, Any]
+    response: dict[str, Any] | None
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What the recorder hands to the store: a call and, where bodies are recorded, its payload."""
+
+    call: Call
+    payload: Payload | None = None
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """The calls of one unit of work in the order they started, with its scores."""
+
+    id: str
+    calls: tuple[Call, ...]
+    payloads: dict[str, Payload] = {}
+    scores: tuple[Score, ...] = ()
+
+
+class Workflow(msgspec.Struct, frozen=True):
+    """A recurring job the application does; savings are stated per workflow and per agent."""
+
+    name: str
+    agents: tuple[str, ...] = ()
