@@ -43,7 +43,7 @@ class PortInUse(TrimtabError):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(
-            f"port {port} on {host} is in use: stop what listens there, or choose another with --port (0 = any free one)"
+            f"port {port} on {host} is in use: stop what listens there, or choose another with --port (0: any free)"
         )
 
 

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, the error's `exit_code` with one line on stderr otherwise, 130 on Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     noun = next((word for word in words if not word.startswith("-")), None)
-    args = parser(noun if noun in NOUNS else None if noun else "").parse_args(words)
+    args = parser(noun or "").parse_args(words)
     try:
         return int(args.run(args) or 0)
     except TrimtabError as error:

@@ -1,0 +1,261 @@
+"""Train the shipped models from the oracle's sessions: `python -m trimtab.arena.tuning.train NAME|all`.
+
+A plain loop: cross-entropy on the assistant's tokens, Muon for the matrices (Jordan et al. 2024) and AdamW for the
+rest, bf16 autocast. Seeds are fixed; a stopped run resumes from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trimtab.arena.tuning.corpus import Example, examples
+from trimtab.arena.tuning.pack import Row, batch, rows
+from trimtab.arena.tuning.recipe import RECIPES, Recipe
+from trimtab.arena.tuning.text import END, STOP, save_tokenizer, train_tokenizer
+from trimtab.errors import ArenaError, MissingExtra
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+MODELS = Path(__file__).parents[2] / "models"
+WORK = Path(".trimtab/tuning")
+TOKENIZER_SESSIONS = 2_000
+VALIDATION_SESSIONS = 60
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train the named model, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=[*RECIPES, "all"])
+    parser.add_argument("--steps", type=int, help="another number of steps than the recipe's")
+    parser.add_argument("--out", type=Path, default=MODELS, help="where the model folders go")
+    args = parser.parse_args(argv)
+    for name in RECIPES if args.name == "all" else [args.name]:
+        train(RECIPES[name], args.out / name, args.steps)
+    return 0
+
+
+def train(recipe: Recipe, out: Path, steps: int | None = None) -> None:
+    """Train one model to the end and write its checkpoint folder."""
+    try:
+        import torch
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("tune", "torch") from error
+    torch.manual_seed(recipe.seed)
+    steps = steps or recipe.steps
+    tokenizer = train_tokenizer((e.text for e in examples("train", TOKENIZER_SESSIONS, 9)), recipe.vocabulary)
+    run = Run(recipe, tokenizer, steps)
+    print(f"{recipe.name}: {run.parameters / 1e6:.2f}M parameters, {steps} steps", flush=True)
+    run.resume()
+    while run.step < steps:
+        run.advance()
+    run.finish(out)
+
+
+class Run:
+    """One training run: model, optimisers, data and where it stands."""
+
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, steps: int) -> None:
+        self.recipe, self.tokenizer, self.steps = recipe, tokenizer, steps
+        self.model = build(recipe, tokenizer)
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        self.optimisers = optimisers(self.model, recipe.learning_rate)
+        self.padding = int(tokenizer.token_to_id(END) or 0)
+        self.stop = int(tokenizer.token_to_id(STOP) or 0)
+        self.step, self.tokens, self.counted = 0, 0, 0
+        self.log: list[dict[str, float]] = []
+        self._rows = batches(recipe, tokenizer)
+        self._validation = validation(recipe, tokenizer)
+        self._clock = time.process_time()
+
+    def advance(self) -> None:
+        """One optimiser step; every 50 a line of progress, every 200 a checkpoint."""
+        import torch
+
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.recipe.learning_rate * schedule(self.step, self.steps, self.recipe)
+        chosen = next(self._rows)
+        loss = loss_of(self.model, batch(chosen, self.padding))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.tokens += sum(len(row.ids) for row in chosen)
+        self.counted += sum(label >= 0 for row in chosen for label in row.labels)
+        if self.step % 50 == 0 or self.step == self.steps:
+            self._report(float(loss))
+        if self.step % 200 == 0:
+            self._checkpoint()
+
+    def _report(self, loss: float) -> None:
+        held_out, turns = evaluate(self.model, self._validation, self.padding, self.stop)
+        seconds = time.process_time() - self._clock
+        entry = {"step": self.step, "tokens": self.tokens, "loss": loss, "held_out": held_out, "turns": turns}
+        self.log.append({**entry, "cpu_seconds": seconds})
+        print(
+            f"{self.recipe.name} {self.step}/{self.steps}  loss {loss:.4f}  held-out {held_out:.4f}  "
+            f"turns right {turns:.1%}  {self.tokens / 1e6:.2f}M tokens  {seconds:.0f} CPU s",
+            flush=True,
+        )
+
+    @property
+    def _state(self) -> Path:
+        return WORK / f"{self.recipe.name}.pt"
+
+    def _checkpoint(self) -> None:
+        import torch
+
+        WORK.mkdir(parents=True, exist_ok=True)
+        state = {
+            "step": self.step,
+            "steps": self.steps,
+            "counts": (self.tokens, self.counted),
+            "log": self.log,
+            "model": self.model.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+        }
+        torch.save(state, self._state.with_suffix(".tmp"))
+        self._state.with_suffix(".tmp").replace(self._state)
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint of an unfinished run of the same length, if there is one."""
+        import torch
+
+        if not self._state.exists():
+            return
+        state = torch.load(self._state, weights_only=True)
+        if state["steps"] != self.steps:
+            raise ArenaError(f"{self._state} is of a run of {state['steps']} steps: delete it to start anew")
+        self.model.load_state_dict(state["model"])
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+        self.step, (self.tokens, self.counted), self.log = state["step"], state["counts"], state["log"]
+        for _ in range(self.step):
+            next(self._rows)
+        print(f"resumed at step {self.step}", flush=True)
+
+    def finish(self, out: Path) -> None:
+        """Write the checkpoint folder in the standard layout, weights in bf16, and the training record beside it."""
+        import torch
+
+        out.mkdir(parents=True, exist_ok=True)
+        self.model.to(torch.bfloat16).save_pretrained(out)
+        save_tokenizer(self.tokenizer, out, self.recipe.context)
+        record = {
+            "parameters": self.parameters,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "counted_tokens": self.counted,
+            "seed": self.recipe.seed,
+            "torch": torch.__version__,
+            "log": self.log,
+        }
+        (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+        self._state.unlink(missing_ok=True)
+
+
+def build(recipe: Recipe, tokenizer: Tokenizer) -> Any:
+    """A freshly initialised Qwen3-shaped model of the recipe's size."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    stop = tokenizer.token_to_id(STOP)
+    config = Qwen3Config(
+        vocab_size=-(-tokenizer.get_vocab_size() // 64) * 64,
+        hidden_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.kv_heads,
+        head_dim=recipe.head_dim,
+        intermediate_size=recipe.intermediate,
+        max_position_embeddings=recipe.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=stop,
+        pad_token_id=tokenizer.token_to_id(END),
+    )
+    model = Qwen3ForCausalLM(config)
+    model.generation_config.eos_token_id = stop
+    return model
+
+
+def optimisers(model: Any, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+    import torch
+
+    inner = {name: p for name, p in model.named_parameters() if ".layers." in name and p.ndim == 2}
+    rest = [p for name, p in model.named_parameters() if name not in inner]
+    muon = torch.optim.Muon(inner.values(), lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
+
+
+def schedule(step: int, steps: int, recipe: Recipe) -> float:
+    """The share of the peak learning rate at a step: warm up, stay, fall linearly to 0."""
+    left = (steps - step) / (steps * recipe.decay)
+    return min(1.0, (step + 1) / recipe.warmup, left)
+
+
+def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[list[Row]]:
+    """An endless stream of fresh batches; no session is seen twice."""
+    source: Iterator[Example] = itertools.chain.from_iterable(
+        examples("train", 2_000, recipe.seed * 1_000 + block) for block in itertools.count()
+    )
+    filled = rows(source, tokenizer, recipe.width)
+    while chosen := list(itertools.islice(filled, recipe.rows)):
+        yield chosen
+
+
+def validation(recipe: Recipe, tokenizer: Tokenizer) -> list[Row]:
+    """Rows of the validation split, whose templates no training session has."""
+    return list(rows(examples("validation", VALIDATION_SESSIONS, 7), tokenizer, recipe.width))
+
+
+def loss_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross-entropy over the counted tokens; logits are computed for those alone."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    labels = inputs.pop("labels")[:, 1:]
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(**inputs).last_hidden_state[:, :-1]
+        logits = model.lm_head(hidden[labels >= 0])
+    return cross_entropy(logits.float(), labels[labels >= 0])
+
+
+def evaluate(model: Any, held_out: list[Row], padding: int, stop: int) -> tuple[float, float]:
+    """(mean loss, share of the assistant's turns whose every token is the model's first choice)."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    losses, counted, right, turns = 0.0, 0, 0, 0
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for at in range(0, len(held_out), 6):
+            inputs = batch(held_out[at : at + 6], padding)
+            labels = inputs.pop("labels")[:, 1:]
+            wanted = labels[labels >= 0]
+            logits = model.lm_head(model.model(**inputs).last_hidden_state[:, :-1][labels >= 0]).float()
+            losses += float(cross_entropy(logits, wanted, reduction="sum"))
+            counted += len(wanted)
+            good = (logits.argmax(-1) == wanted).tolist()
+            ends = (wanted == stop).tolist()
+            whole = True
+            for hit, end in zip(good, ends, strict=True):
+                whole = whole and hit
+                if end:
+                    right, turns, whole = right + whole, turns + 1, True
+    return losses / counted, right / turns
+
+
+if __name__ == "__main__":
+    sys.exit(main())

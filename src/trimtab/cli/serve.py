@@ -1,0 +1,41 @@
+"""`trimtab serve`: the gateway in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=Path("trimtab.toml"), help="the file (default trimtab.toml)")
+    parser.add_argument("--host", help="address to listen on (default: the file's gateway.host)")
+    parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: the file's)")
+    parser.add_argument("--json", action="store_true", help="print one JSON line when ready: url and models")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="also stop when standard input closes")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from trimtab import config
+    from trimtab.gateway import server
+
+    logging.basicConfig(level=logging.WARNING, format="trimtab: %(message)s")
+    settings = config.read(args.config)
+    deployment = settings.deployment()
+    host = args.host or settings.gateway.host
+    listener = server.listen(host, settings.gateway.port if args.port is None else args.port)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+
+    def ready() -> None:
+        if args.json:
+            print(json.dumps({"url": url, "models": list(deployment.models)}), flush=True)
+            return
+        print(f"serving {', '.join(deployment.models)} at {url}", flush=True)
+        kept = settings.store
+        print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
+
+    server.run(settings, listener, ready, watch_stdin=args.until_stdin_closes)
+    return 0

@@ -1,0 +1,124 @@
+"""Account: what one exchange comes to, gathered while it runs: answer, usage, cost, and at the end the Call."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+from trimtab.gateway import attribution, http, wire
+from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.chain import Notes
+from trimtab.gateway.live import Live
+from trimtab.money import Usage
+from trimtab.trace import Call, EndState
+
+_KEYS = (b"authorization", b"x-api-key", b"api-key")
+
+
+class Account:
+    """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
+
+    def __init__(self, live: Live, headers: http.Headers) -> None:
+        self.id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+        self.started_ns = time.time_ns()
+        self.began = time.perf_counter()
+        self.live = live
+        self.deployment = live.serving.deployment.name
+        self.headers = tuple(headers)
+        self.notes = Notes()
+        self.body = b""
+        self.head: wire.Head | None = None
+        self.who: Attribution | None = None
+        self.status = 200
+        self.error: str | None = None
+        self.overhead_ms: float | None = None
+        self.ttft_ms: float | None = None
+        self.raw_usage: dict[str, Any] | None = None
+        self.usage: Usage | None = None
+        self.response_model = ""
+        self.finish_reason: str | None = None
+        self.response: bytes | dict[str, Any] | None = None
+        self.size = 0
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.began) * 1e3
+
+    def answered(self, model: Any, finish_reason: str | None, usage: Any) -> None:
+        """Note what the answer says of itself."""
+        self.response_model = model if isinstance(model, str) else ""
+        self.finish_reason = finish_reason
+        self.raw_usage = usage if isinstance(usage, dict) else None
+        self.usage = wire.usage(self.raw_usage)
+
+    def own_headers(self) -> list[tuple[bytes, bytes]]:
+        """`x-trimtab-*` for the client, as far as known."""
+        pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
+        if (endpoint := self.notes.endpoint) is not None:
+            pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
+        if self.overhead_ms is not None:
+            pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
+        return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
+
+    @property
+    def asked(self) -> str:
+        """The model that the client asked for."""
+        return self.head.model if self.head else ""
+
+    def cost(self) -> tuple[int | None, str]:
+        """Nano-dollars and the price table's version; None where the usage or the price is unknown."""
+        endpoint = self.notes.endpoint
+        if self.usage is None or endpoint is None:
+            return None, ""
+        model = endpoint.price_name or self.response_model or self.asked
+        cost = self.live.prices.cost(model, self.usage)
+        if cost is None:
+            self.live.warn_unpriced(model)
+            return None, ""
+        return cost.nanodollars, cost.table
+
+    def call(self, end: EndState) -> Call:
+        """The finished call."""
+        who = self.who or attribution.of(self.headers, None)
+        nanodollars, table = self.cost()
+        failed = {"trimtab.step_error": "; ".join(self.notes.step_errors)} if self.notes.step_errors else {}
+        return Call(
+            id=self.id,
+            trace_id=who.trace_id,
+            span_id=who.span_id,
+            parent_id=who.parent_id,
+            started_ns=self.started_ns,
+            duration_ms=self.elapsed_ms(),
+            end=end,
+            workflow=who.workflow,
+            agent=who.agent,
+            session=who.session,
+            user=who.user,
+            tags={**who.tags, **failed},
+            derived=who.derived,
+            endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
+            deployment=self.deployment,
+            request_model=self.asked,
+            response_model=self.response_model,
+            stream=self.head is not None and self.head.streamed,
+            status=self.status,
+            finish_reason=self.finish_reason,
+            error=self._scrubbed(self.error),
+            ttft_ms=self.ttft_ms,
+            overhead_ms=self.overhead_ms,
+            usage=self.usage or Usage(),
+            raw_usage=self.raw_usage,
+            cost_nanodollars=nanodollars,
+            price_table=table,
+        )
+
+    def _scrubbed(self, text: str | None) -> str | None:
+        """`text` without the client's own key, should an upstream have echoed it."""
+        for name, held in self.headers if text else ():
+            key = held.decode("latin-1").removeprefix("Bearer ").strip() if name in _KEYS else ""
+            text = text.replace(key, "***") if text and key else text
+        return text
+
+
+def _one_line(text: str) -> bytes:
+    return "".join(char for char in text if char.isprintable()).encode("latin-1", "replace")

@@ -1,0 +1,148 @@
+"""The ASGI app: which path is answered by what. Bare ASGI, because a routing framework costs more than the routing."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from trimtab.deployment import Deployment
+from trimtab.errors import ConfigError, RequestRefused, TrimtabError
+from trimtab.gateway import http
+from trimtab.gateway.chat import Exchange, Services
+from trimtab.gateway.upstream import Upstream
+from trimtab.trace import Score
+
+Handler = Callable[[http.Scope, http.Receive, http.Send], Awaitable[None]]
+
+
+class ScoreRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of POST /v1/scores: one judgement of one trace; `value` in [0, 1]."""
+
+    trace_id: str
+    name: str
+    value: float
+    source: str = ""
+
+
+class Gateway:
+    """Serves the routes. The server's lifespan opens the upstream client and, at the end, drains the recorder."""
+
+    def __init__(self, services: Services, upstream: Upstream) -> None:
+        self.services = services
+        self.upstream = upstream
+        self.started = int(time.time())
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/v1/chat/completions": {"POST": self.chat},
+            "/v1/models": {"GET": self.models},
+            "/v1/scores": {"POST": self.scores},
+            "/health": {"GET": self.alive},
+            "/health/live": {"GET": self.alive},
+            "/health/ready": {"GET": self.ready},
+            "/metrics": {"GET": self.metrics},
+            "/admin/deployment": {"GET": self.deployment, "PUT": self.put_deployment},
+        }
+
+    async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.lifespan(receive, send)
+        try:
+            await self.handler(scope)(scope, receive, send)
+        except http.ClientGone:
+            return None
+        except TrimtabError as error:
+            status, content = http.refusal(error)
+            await http.send_body(send, status, content)
+
+    def handler(self, scope: http.Scope) -> Handler:
+        """The handler of a path and method; RequestRefused 404 or 405."""
+        path, method = scope["path"], scope["method"]
+        handlers = self.routes.get(path)
+        if handlers is None:
+            raise RequestRefused(f"there is nothing at {path}: see docs/gateway.md", status=404, code="not_found")
+        handler = handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = " or ".join(handlers)
+            raise RequestRefused(f"{path} takes {allowed}, not {method}", status=405, code="method_not_allowed")
+        return handler
+
+    async def lifespan(self, receive: http.Receive, send: http.Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self.upstream.open()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.upstream.close()
+                await asyncio.to_thread(self.services.recorder.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def chat(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await Exchange(self.services, scope, receive, send).run()
+
+    async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        names = self.services.live.serving.deployment.models
+        data = [{"id": name, "object": "model", "created": self.started, "owned_by": "trimtab"} for name in names]
+        await http.send_json(send, 200, {"object": "list", "data": data})
+
+    async def scores(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        content = await http.body(scope, receive, self.services.max_body_bytes)
+        try:
+            given = msgspec.json.decode(content, type=ScoreRequest)
+        except msgspec.DecodeError as error:
+            raise RequestRefused(f"not a score: {error}; send trace_id, name, value and source") from error
+        if not 0 <= given.value <= 1:
+            raise RequestRefused(f"a score of {given.value:g} is outside [0, 1]: scale it", param="value")
+        self.services.recorder.submit_scores(given.trace_id, [Score(given.name, given.value, given.source)])
+        await http.send_json(send, 202, {"accepted": True})
+
+    async def alive(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await http.send_json(send, 200, {"status": "ok"})
+
+    async def ready(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        recorder = self.services.recorder
+        state = {"recorder": recorder.healthy, "deployment": self.services.live.serving.deployment.name}
+        await http.send_json(send, 200 if recorder.healthy else 503, state)
+
+    async def metrics(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        text = self.services.meter.text(self.services.recorder.counts())
+        await http.send_body(send, 200, text.encode(), [http.TEXT])
+
+    async def deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        _local_only(scope)
+        await http.send_json(send, 200, self.services.live.serving.deployment)
+
+    async def put_deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """Swap; a bad Deployment gets 400 and the old one stays."""
+        _local_only(scope)
+        content = await http.body(scope, receive, self.services.max_body_bytes)
+        live = self.services.live
+        try:
+            wanted = msgspec.json.decode(content, type=Deployment)
+            # Steps may load for seconds; requests go on meanwhile.
+            serving = await asyncio.to_thread(live.ready, wanted)
+        except (msgspec.DecodeError, ConfigError) as error:
+            raise RequestRefused(f"deployment refused, the old one stays: {error}", code="bad_deployment") from error
+        live.serving = serving
+        await http.send_json(send, 200, serving.deployment)
+
+
+def _local_only(scope: http.Scope) -> None:
+    """Refuse who is not on this machine, or comes through a proxy, or under a name that is not this machine's."""
+    headers = dict(scope["headers"])
+    client = scope.get("client")
+    host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
+    proxied = b"x-forwarded-for" in headers or b"forwarded" in headers
+    if proxied or client is None or not _is_loopback(client[0]) or not (host == "localhost" or _is_loopback(host)):
+        raise RequestRefused("admin paths answer only on this machine's loopback", status=403, code="admin_local_only")
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,101 @@
+"""The onion: a request goes in through the steps to the upstream call, the reply comes out through them.
+
+Knows no HTTP server and no lever; replay runs the very same chain.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from trimtab.endpoint import Endpoint
+from trimtab.errors import TrimtabError
+from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.wire import Head
+
+log = logging.getLogger("trimtab.gateway")
+
+
+class Notes:
+    """What happened to one request on its way; the only part of it that changes."""
+
+    def __init__(self) -> None:
+        self.step_errors: list[str] = []
+        self.upstream_s = 0.0
+        self.endpoint: Endpoint | None = None
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request at one point of the chain. A step passes on a changed copy (`msgspec.structs.replace`).
+
+    `body` is the client's own bytes and `head` what was decoded of them; a step that changes one changes both.
+    """
+
+    body: bytes
+    head: Head
+    headers: tuple[tuple[bytes, bytes], ...]
+    endpoint: Endpoint
+    who: Attribution
+    notes: Notes
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer: `body` if plain, `chunks` (bytes of server-sent events) if streamed; exactly one is set."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes | None = None
+    chunks: AsyncIterator[bytes] | None = None
+
+
+Call = Callable[[Request], Awaitable[Reply]]
+
+
+class Step(Protocol):
+    """One ring. Awaits `call_next` once, with the request it was given or a changed one, or answers by itself.
+
+    It may refuse by raising an error of the tree; any other exception is its own fault and costs the client nothing.
+    """
+
+    async def __call__(self, request: Request, call_next: Call) -> Reply: ...
+
+
+def fold(steps: Mapping[str, Step] | Sequence[tuple[str, Step]], tail: Call) -> Call:
+    """One callable of the ordered `steps`, the first outermost, round `tail`."""
+    pairs = list(steps.items()) if isinstance(steps, Mapping) else list(steps)
+    for name, step in reversed(pairs):
+        tail = _guarded(name, step, tail)
+    return tail
+
+
+def _guarded(name: str, step: Step, inner: Call) -> Call:
+    """`step` round `inner`, failing open: if the step breaks, the request goes on as if it were not there."""
+
+    async def run(request: Request) -> Reply:
+        replies: list[Reply] = []
+        failures: list[BaseException] = []
+
+        async def call_next(changed: Request) -> Reply:
+            try:
+                reply = await inner(changed)
+            except BaseException as error:
+                failures.append(error)
+                raise
+            replies.append(reply)
+            return reply
+
+        try:
+            return await step(request, call_next)
+        except TrimtabError:
+            raise  # a refusal on purpose, or the upstream's own failure
+        except Exception as error:
+            if error in failures:
+                raise
+            request.notes.step_errors.append(f"{name}: {type(error).__name__}: {error}")
+            log.warning("step %s failed and was passed over: %s: %s", name, type(error).__name__, error)
+            return replies[-1] if replies else await inner(request)
+
+    return run

@@ -1,0 +1,195 @@
+"""One chat completion from its first byte to its record: read, attribute, run the chain, answer, count."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from trimtab.errors import RequestRefused, TrimtabError
+from trimtab.gateway import attribution, http, wire
+from trimtab.gateway.account import Account
+from trimtab.gateway.chain import Reply, Request
+from trimtab.gateway.live import Live
+from trimtab.gateway.metrics import Meter
+from trimtab.gateway.recorder import Recorder
+from trimtab.gateway.stream import Relay
+from trimtab.gateway.upstream import UpstreamFailed
+from trimtab.trace import EndState
+
+# After [DONE] an upstream has this long to close in good order, so that its connection can be used again.
+_DRAIN_S = 0.25
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What every request needs."""
+
+    live: Live
+    recorder: Recorder
+    meter: Meter
+    max_body_bytes: int
+
+
+class Exchange:
+    """One request and its answer. `run` answers it and, whatever happens, records it exactly once."""
+
+    def __init__(self, services: Services, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        self.services = services
+        self.serving = services.live.serving
+        self.account = Account(services.live, scope["headers"])
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.chunks: AsyncIterator[bytes] | None = None
+        self.gone = False
+        self._watch: asyncio.Task[Any] | None = None
+        self._task = asyncio.current_task()
+
+    async def run(self) -> None:
+        """Answer the request. A client that hangs up cancels the upstream call at once."""
+        try:
+            self.account.body = await http.body(self.scope, self.receive, self.services.max_body_bytes)
+            self.watch()
+            end = await self.answer()
+        except http.ClientGone:
+            self.finish(EndState.CLIENT_GONE)
+        except asyncio.CancelledError:
+            self.finish(EndState.CLIENT_GONE if self.gone else EndState.CUT)
+            if not self.gone or self._task is None:
+                raise
+            self._task.uncancel()
+        except TrimtabError as error:
+            self.unwatch()
+            await self.send_error(error)
+            self.finish(error.end if isinstance(error, UpstreamFailed) else EndState.REFUSED)
+        else:
+            self.finish(end)
+            await self.drain(end)
+        finally:
+            self.unwatch()
+            if self.chunks is not None and hasattr(self.chunks, "aclose"):
+                await self.chunks.aclose()
+
+    def watch(self) -> None:
+        """From now on a hang-up cancels this task."""
+        self._watch = asyncio.ensure_future(self.receive())
+        self._watch.add_done_callback(self._hung_up)
+
+    def unwatch(self) -> None:
+        """The answer is whole: the client may leave."""
+        if self._watch is not None:
+            self._watch.remove_done_callback(self._hung_up)
+            self._watch.cancel()
+            self._watch = None
+
+    def _hung_up(self, watch: asyncio.Task[Any]) -> None:
+        if self._task is not None and not watch.cancelled():
+            self.gone = True
+            self._task.cancel()
+
+    async def answer(self) -> EndState:
+        """Run the chain and pass its reply on."""
+        account = self.account
+        reply = await self.serving.chain(self.request())
+        account.overhead_ms = account.elapsed_ms() - account.notes.upstream_s * 1e3
+        if reply.chunks is None:
+            return await self.pass_on(reply)
+        self.chunks = reply.chunks
+        return await self.relay(reply, reply.chunks)
+
+    def request(self) -> Request:
+        """The request that enters the chain; RequestRefused 400 or 404."""
+        account = self.account
+        try:
+            account.head = head = wire.head(account.body)
+        finally:
+            account.who = who = attribution.of(account.headers, account.head)
+        endpoint = self.serving.endpoint_for(head.model, who.trace_id)
+        if endpoint is None:
+            known = ", ".join(self.serving.deployment.models)
+            message = f"the model '{head.model}' is not served here: use one of {known}"
+            raise RequestRefused(message, status=404, param="model", code="model_not_found")
+        return Request(account.body, head, account.headers, endpoint, who, account.notes)
+
+    async def pass_on(self, reply: Reply) -> EndState:
+        """A plain answer or the upstream's error, byte for byte."""
+        account, content = self.account, reply.body or b""
+        account.status = reply.status
+        account.size += len(content)
+        if answer := wire.answer(content):
+            account.answered(answer.model, answer.finish_reason, answer.usage)
+        if reply.status < 400:
+            account.response = content
+        else:
+            account.error = wire.error_text(content) or f"status {reply.status}"
+        headers = self.headers(reply)
+        if (cost := account.cost()[0]) is not None:
+            headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
+        self.unwatch()
+        await http.send_body(self.send, reply.status, content, headers)
+        return EndState.COMPLETE if reply.status < 400 else EndState.UPSTREAM_ERROR
+
+    async def relay(self, reply: Reply, chunks: AsyncIterator[bytes]) -> EndState:
+        """A streamed answer, each event forwarded as it comes."""
+        account = self.account
+        relay = Relay(hide_usage=account.head is not None and not account.head.wants_usage)
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": self.headers(reply)})
+        try:
+            last = await self.forward(relay, chunks)
+        except UpstreamFailed as error:
+            last = relay.fail(error.end)
+            relay.error = str(error)
+        finally:
+            account.response = relay.assembly.answer()
+            account.error = relay.error
+            account.answered(relay.assembly.model, relay.assembly.finish_reason, relay.assembly.usage)
+        self.unwatch()
+        await self.send({"type": "http.response.body", "body": last})
+        return relay.end or EndState.CUT
+
+    async def forward(self, relay: Relay, chunks: AsyncIterator[bytes]) -> bytes:
+        """Send on what comes until the answer has its end; the bytes still to be sent."""
+        account = self.account
+        async for data in chunks:
+            if account.ttft_ms is None:
+                account.ttft_ms = account.elapsed_ms()
+            account.size += len(data)
+            out = relay.feed(data)
+            if relay.end is not None:
+                return out
+            if out:
+                await self.send({"type": "http.response.body", "body": out, "more_body": True})
+        return relay.close()
+
+    async def drain(self, end: EndState) -> None:
+        """Read a complete stream to its very end."""
+        if self.chunks is None or end is not EndState.COMPLETE:
+            return
+        with contextlib.suppress(TimeoutError, UpstreamFailed):
+            async with asyncio.timeout(_DRAIN_S):
+                async for _ in self.chunks:
+                    pass
+
+    async def send_error(self, error: TrimtabError) -> None:
+        account = self.account
+        account.who = account.who or attribution.of(account.headers, None)
+        account.status, content = http.refusal(error)
+        account.error = str(error)
+        await http.send_body(self.send, account.status, content, [http.JSON, *account.own_headers()])
+
+    def headers(self, reply: Reply) -> list[tuple[bytes, bytes]]:
+        """The upstream's headers, then ours."""
+        kept = [pair for pair in reply.headers if not pair[0].startswith(attribution.OWN_PREFIX)]
+        return kept + self.account.own_headers()
+
+    def finish(self, end: EndState) -> None:
+        """Count the call and hand it to the recorder."""
+        account, services = self.account, self.services
+        call = account.call(end)
+        services.meter.count(call, account.usage)
+        services.meter.step_errors.add(amount=len(account.notes.step_errors))
+        request = account.body if account.head is not None else None
+        services.recorder.submit(call, request, account.response, account.size + len(account.body))

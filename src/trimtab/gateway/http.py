@@ -1,0 +1,67 @@
+"""The bare ASGI words: reading a body within its limit, and sending plain answers. Knows no models."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from trimtab.errors import RequestRefused, TrimtabError
+from trimtab.gateway import wire
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = (b"content-type", b"application/json")
+TEXT = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body; RequestRefused 413 above `limit` bytes, ClientGone where the client hung up."""
+    declared = next((held for name, held in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit: int) -> RequestRefused:
+    message = f"the request body is larger than {limit} bytes: send less, or raise gateway.max_body_bytes"
+    return RequestRefused(message, status=413, code="body_too_large")
+
+
+async def send_body(send: Send, status: int, content: bytes, headers: Headers = (JSON,)) -> None:
+    """One whole answer."""
+    length = (b"content-length", str(len(content)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def send_json(send: Send, status: int, value: Any) -> None:
+    await send_body(send, status, msgspec.json.encode(value))
+
+
+def refusal(error: TrimtabError) -> tuple[int, bytes]:
+    """Status and OpenAI-shaped body of an error of the tree."""
+    status = getattr(error, "status", 500)
+    kind = getattr(error, "kind", "upstream_error" if status >= 502 else "server_error")
+    param, code = getattr(error, "param", None), getattr(error, "code", None)
+    return status, wire.error_body(str(error), kind, param=param, code=code)

@@ -1,0 +1,113 @@
+"""Live: the Deployment being served now. A swap is one assignment: requests under way keep the one they began with.
+
+The one upward door of the house: a step's `serve` half is loaded by name, because the Deployment asks for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import logging
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+
+from trimtab.deployment import Deployment, StepSpec
+from trimtab.endpoint import Endpoint
+from trimtab.errors import ConfigError
+from trimtab.gateway.chain import Call, Step, fold
+from trimtab.money import PriceTable
+
+log = logging.getLogger("trimtab.gateway")
+
+_MAX_WARNED = 1000
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """One Deployment made ready: its steps loaded and folded round the upstream call."""
+
+    deployment: Deployment
+    chain: Call
+
+    def endpoint_for(self, model: str, trace_id: str) -> Endpoint | None:
+        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace."""
+        routed = self.deployment.endpoint_for(model)
+        split = self.deployment.split
+        if routed is None or not split:
+            return routed
+        point = int.from_bytes(hashlib.blake2b(trace_id.encode(), digest_size=8).digest(), "big") / 2**64
+        for endpoint in self.deployment.endpoints:
+            point -= split.get(endpoint.name, 0.0)
+            if point < 0:
+                return endpoint
+        return routed
+
+
+class Live:
+    """Holds what is served; `swap` replaces it or refuses and changes nothing.
+
+    `tail` is the upstream call, `folder` the store's, where steps find their artefacts.
+    """
+
+    def __init__(self, deployment: Deployment, prices: PriceTable, tail: Call, folder: Path) -> None:
+        self.prices = prices
+        self._tail = tail
+        self._folder = folder
+        self._unpriced: set[str] = set()
+        self.serving = self.ready(deployment)
+
+    def ready(self, deployment: Deployment) -> Serving:
+        """`deployment` made ready but not yet served; ConfigError where a step or a key is missing. May take long."""
+        if not deployment.endpoints:
+            raise ConfigError(f"deployment '{deployment.name}' has no endpoints: give it at least one")
+        for endpoint in deployment.endpoints:
+            _check(endpoint)
+        steps = [(spec.lever, load(spec, self._folder)) for spec in deployment.steps]
+        return Serving(deployment, fold(steps, self._tail))
+
+    def swap(self, deployment: Deployment) -> None:
+        """Serve `deployment` from the next request on."""
+        self.serving = self.ready(deployment)
+
+    def warn_unpriced(self, model: str) -> None:
+        """One log line for each model that has no price."""
+        if model not in self._unpriced and len(self._unpriced) < _MAX_WARNED:
+            self._unpriced.add(model)
+            log.warning("no price for model '%s': its calls cost 'unknown'; add it under [prices.models]", model)
+
+
+def load(spec: StepSpec, folder: Path) -> Step:
+    """The Step of `spec`: `make(spec, folder)` of the lever's light half, `trimtab.levers.<name>.serve`, or of the
+    module that an installed package names under the entry-point group `trimtab.levers`."""
+    if not spec.lever.isidentifier():
+        raise ConfigError(f"step '{spec.lever}' is not a lever's name: use letters, digits and '_'")
+    make: Any = getattr(_module(spec.lever), "make", None)
+    if make is None:
+        raise ConfigError(f"lever '{spec.lever}' has no 'make' in its serve module: it cannot be a step")
+    step: Step = make(spec, folder)
+    return step
+
+
+def _module(lever: str) -> ModuleType:
+    name = f"trimtab.levers.{lever}.serve"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise ConfigError(f"lever '{lever}' needs '{error.name}', which is not installed") from error
+    for entry in importlib.metadata.entry_points(group="trimtab.levers", name=lever):
+        return importlib.import_module(entry.value)
+    raise ConfigError(f"there is no lever '{lever}': check the name in 'steps'")
+
+
+def _check(endpoint: Endpoint) -> None:
+    if not endpoint.url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"endpoint '{endpoint.name}' has url '{endpoint.url}': it must begin with http:// or https://"
+        )
+    if endpoint.key_env and not os.environ.get(endpoint.key_env):
+        raise ConfigError(f"endpoint '{endpoint.name}' wants its key in {endpoint.key_env}: export it first")

@@ -1,0 +1,99 @@
+"""The life of one streamed answer: what may go to the client now, and in which of its named ends it stands.
+
+A state machine over bytes; knows no sockets. Only whole events go out, so a cut never leaves half an event behind.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from trimtab.gateway import sse, wire
+from trimtab.gateway.assembly import Assembly
+from trimtab.trace import EndState
+
+_MAX_EVENT_BYTES = 16 * 1024 * 1024
+_MESSAGES = {
+    EndState.CUT: "the model server ended the stream before the answer was whole: ask again",
+    EndState.STALLED: "the model server fell silent in the middle of the answer: ask again, or raise stall_s",
+    EndState.UPSTREAM_ERROR: "the model server failed in the middle of the answer: ask again",
+}
+
+
+class Relay:
+    """Feed it the upstream's bytes; it returns the client's, and tees each event into `assembly`.
+
+    `end` is None while the answer goes on. After it is set, `feed` returns nothing more. With `hide_usage`, the extra
+    usage chunk (no choices, only usage) is kept from a client that did not ask for it.
+    """
+
+    def __init__(self, hide_usage: bool) -> None:
+        self.hide_usage = hide_usage
+        self.assembly = Assembly()
+        self.end: EndState | None = None
+        self.error: str | None = None
+        self.malformed = 0
+        self._splitter = sse.Splitter()
+
+    def feed(self, data: bytes) -> bytes:
+        """The bytes that may go out now: the input's own, by whole events."""
+        ended = self.end is not None
+        kept = [event for event in self._splitter.feed(data) if self.end is None and self._passes(event)]
+        if self.end is None and len(self._splitter.tail) > _MAX_EVENT_BYTES:
+            return b"".join(kept) + self.fail(EndState.UPSTREAM_ERROR)
+        if self.end is EndState.CUT and not ended:
+            kept.append(error_event(self.end))
+        return b"".join(kept)
+
+    def close(self) -> bytes:
+        """The upstream closed in good order; the last bytes for the client.
+
+        Complete where every choice had said why it ended, else cut.
+        """
+        # An event that only lacks its blank line is whole; half an event would break the client's parser.
+        last = self.feed(b"\n\n") if _is_whole(self._splitter.tail) else b""
+        if self.end is None and self.assembly.finished:
+            self.end = EndState.COMPLETE
+        return last + self.fail(EndState.CUT)
+
+    def fail(self, end: EndState) -> bytes:
+        """The upstream is lost in the way `end` names; the error event for the client (no `[DONE]` follows)."""
+        if self.end is not None:
+            return b""
+        self.end = end
+        self.error = _MESSAGES[end]
+        return error_event(end)
+
+    def _passes(self, event: bytes) -> bool:
+        """Take note of one event; whether it goes to the client."""
+        data = sse.data(event)
+        if data is None:
+            return True
+        if data.strip() == b"[DONE]":
+            self.end = EndState.COMPLETE if self.assembly.finished else EndState.CUT
+            self.error = None if self.assembly.finished else _MESSAGES[EndState.CUT]
+            return self.end is EndState.COMPLETE
+        try:
+            chunk = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.malformed += 1
+            return True
+        if not isinstance(chunk, dict):
+            self.malformed += 1
+            return True
+        if chunk.get("error"):
+            self.end = EndState.UPSTREAM_ERROR
+            self.error = wire.error_text(data) or _MESSAGES[EndState.UPSTREAM_ERROR]
+            return True
+        self.assembly.add(chunk)
+        return not (self.hide_usage and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict))
+
+
+def _is_whole(event: bytes) -> bool:
+    data = sse.data(event)
+    return data is not None and (data.strip() == b"[DONE]" or wire.value(data) is not None)
+
+
+def error_event(end: EndState) -> bytes:
+    """The event that tells the client that the answer is not whole."""
+    code = "stream_" + end.value.replace("-", "_")
+    return b"data: " + wire.error_body(_MESSAGES[end], "upstream_error", code=code) + b"\n\n"

@@ -1,0 +1,220 @@
+"""The bytes of a chat request and its answer: decodes the little the gateway needs, edits in place the little it must.
+
+Knows no HTTP and no model server. Whatever is not edited keeps its order, its spacing and its unknown fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from trimtab.errors import RequestRefused
+from trimtab.money import Usage
+
+_EMPTY = msgspec.Raw(b"")
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_SCALAR = re.compile(rb"[^,}\] \t\n\r]++")
+_NESTING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What the gateway reads of a request; everything else stays undecoded."""
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: msgspec.Raw = _EMPTY
+    messages: msgspec.Raw = _EMPTY
+    tools: msgspec.Raw = _EMPTY
+    metadata: msgspec.Raw = _EMPTY
+    user: msgspec.Raw = _EMPTY
+
+    @property
+    def streamed(self) -> bool:
+        return self.stream is True
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the client itself asked for the usage chunk of a stream."""
+        options = value(self.stream_options)
+        return isinstance(options, dict) and options.get("include_usage") is True
+
+
+class Choice(msgspec.Struct, frozen=True):
+    finish_reason: Any = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the gateway reads of a plain answer."""
+
+    model: Any = None
+    choices: list[Choice] | None = None
+    usage: Any = None
+
+    @property
+    def finish_reason(self) -> str | None:
+        reason = self.choices[0].finish_reason if self.choices else None
+        return reason if isinstance(reason, str) else None
+
+
+_HEAD = msgspec.json.Decoder(Head)
+_ANSWER = msgspec.json.Decoder(Answer)
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def head(body: bytes) -> Head:
+    """The head of a request body; RequestRefused 400 where it is no JSON object or names no model."""
+    try:
+        decoded = _HEAD.decode(body)
+    except msgspec.ValidationError as error:
+        param = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else None
+        raise RequestRefused(f"the request body is not a chat completion: {error}", param=param) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestRefused(f"the request body is not valid JSON: {error}", code="invalid_json") from error
+    if not decoded.model:
+        raise RequestRefused("the request names no model: set 'model'", param="model", code="missing_model")
+    return decoded
+
+
+def answer(body: bytes) -> Answer | None:
+    """The head of a plain answer; None where it is no JSON object of that shape."""
+    try:
+        return _ANSWER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def value(raw: msgspec.Raw | bytes) -> Any:
+    """The decoded JSON of `raw`; None where it is empty or not JSON."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def outgoing(body: bytes, request: Head, model: str) -> bytes:
+    """The body to send upstream: the client's own bytes, with only the model's name replaced where the endpoint
+    calls it `model`, and usage asked for on streams. Returns `body` itself where nothing changes."""
+    if model and model != request.model:
+        body = replaced(body, "model", msgspec.json.encode(model))
+    if request.streamed and not request.wants_usage:
+        options = bytes(request.stream_options)
+        asked = replaced(options, "include_usage", b"true") if options.startswith(b"{") else b'{"include_usage":true}'
+        body = replaced(body, "stream_options", asked)
+    return body
+
+
+def replaced(body: bytes, key: str, text: bytes) -> bytes:
+    """`body`, a valid JSON object, with the value of top-level `key` set to the JSON `text`.
+
+    A key written twice is replaced twice (parsers differ on which one counts); an absent key is added last. All other
+    bytes are the same.
+    """
+    spans = [(start, end) for name, start, end in members(body) if name == key]
+    if not spans:
+        return _added(body, key, text)
+    pieces, at = [], 0
+    for start, end in spans:
+        pieces += [body[at:start], text]
+        at = end
+    return b"".join([*pieces, body[at:]])
+
+
+def _added(body: bytes, key: str, text: bytes) -> bytes:
+    close = body.rindex(b"}")
+    last = body[:close].rstrip(b" \t\n\r")
+    comma = b"" if last.endswith(b"{") and len(last.strip()) == 1 else b","
+    return b"".join([last, comma, msgspec.json.encode(key), b":", text, body[len(last) :]])
+
+
+def members(body: bytes) -> Iterator[tuple[str, int, int]]:
+    """(key, start, end) of every top-level value of `body`, a valid JSON object, in order of appearance.
+
+    msgspec has already found each value's length, so a value is skipped by comparing bytes, not by scanning; only a key
+    that is written twice is scanned.
+    """
+    known = _MEMBERS.decode(body)
+    at = _skip(body, _skip(body, 0) + 1)
+    while body[at] != 0x7D:
+        key_end = _end_of(_STRING, body, at)
+        key = msgspec.json.decode(body[at:key_end], type=str)
+        start = _skip(body, _skip(body, key_end) + 1)
+        raw = bytes(known[key])
+        end = start + len(raw)
+        if not (body.startswith(raw, start) and body[_skip(body, end)] in b",}"):
+            end = _value_end(body, start)
+        yield key, start, end
+        at = _skip(body, end)
+        if body[at] == 0x2C:
+            at = _skip(body, at + 1)
+
+
+def _skip(body: bytes, at: int) -> int:
+    return _end_of(_SPACE, body, at)
+
+
+def _end_of(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    match = pattern.match(body, at)
+    if match is None:
+        raise RequestRefused("the request body is not valid JSON", code="invalid_json")
+    return match.end()
+
+
+def _value_end(body: bytes, start: int) -> int:
+    first = body[start : start + 1]
+    if first not in (b"{", b"["):
+        return _end_of(_STRING if first == b'"' else _SCALAR, body, start)
+    depth = 0
+    for match in _NESTING.finditer(body, start):
+        mark = match.group()
+        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
+        if depth == 0:
+            return match.end()
+    raise RequestRefused("the request body is not valid JSON", code="invalid_json")
+
+
+def usage(raw: Any) -> Usage | None:
+    """The provider's usage object in the neutral convention; None where there is none.
+
+    OpenAI's `prompt_tokens` already includes cached tokens. Where a provider writes Anthropic's names, its
+    `input_tokens` excludes what the cache read and wrote, so both are added.
+    """
+    if not isinstance(raw, dict) or not raw:
+        return None
+    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
+    output_details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
+    read = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
+    written = _count(details, "cache_write_tokens")
+    given = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
+    if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
+        read = _count(raw, "cache_read_input_tokens")
+        written = _count(raw, "cache_creation_input_tokens")
+        given += 0 if "prompt_tokens" in raw else read + written
+    return Usage(
+        input_tokens=given,
+        output_tokens=_count(raw, "completion_tokens") or _count(raw, "output_tokens"),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=_count(output_details, "reasoning_tokens"),
+    )
+
+
+def _count(holder: Any, name: str) -> int:
+    number = holder.get(name) if isinstance(holder, dict) else None
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
+
+
+def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
+    """An error in OpenAI's shape."""
+    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def error_text(body: bytes) -> str | None:
+    """The message of an error body in OpenAI's shape; None where it has no such shape."""
+    decoded = value(body)
+    error = decoded.get("error") if isinstance(decoded, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    return message if isinstance(message, str) else None if error is None else str(error)

@@ -1,0 +1,152 @@
+"""What never reaches the disk: keys, tokens and private keys in any string of a body.
+
+Structured secrets only; it knows nothing of personal data. Every pattern runs in linear time: no pattern can start
+twice in one run of characters without having consumed it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from trimtab.trace import Payload, Record
+
+# Names whose value is a secret, joined by nothing, "_" or "-".
+_PAIRS = (
+    ("api", "key"),
+    ("secret", "key"),
+    ("access", "key"),
+    ("access", "token"),
+    ("auth", "token"),
+    ("client", "secret"),
+)
+_NAMES = ("password", *(first + joint + second for first, second in _PAIRS for joint in ("", "_", "-")))
+_NAMED_FIELDS = {*_NAMES, "authorization", "x-api-key", "aws_secret_access_key"}
+
+
+class _Secret(NamedTuple):
+    """One kind of secret. `needles` are words without which `pattern` cannot match, in lower case; group 1 of the
+    pattern, where there is one, is kept."""
+
+    label: str
+    needles: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+_VENDORS = (
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "hf_",
+    "xoxa-",
+    "xoxb-",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+)
+_BASE64 = "[A-Za-z0-9_-]"
+_SECRETS = (
+    _Secret(
+        "api-key",
+        tuple(kind + joint for kind in ("sk", "pk", "rk") for joint in "-_"),
+        re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,512}"),
+    ),
+    _Secret("api-key", _VENDORS, re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_VENDORS)})[A-Za-z0-9_-]{{16,512}}")),
+    _Secret("api-key", ("aiza",), re.compile(r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,64}")),
+    _Secret("aws-key", ("akia", "asia"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
+    _Secret(
+        "token", ("eyj",), re.compile(rf"(?<![A-Za-z0-9_.-])eyJ{_BASE64}{{10,}}\.{_BASE64}{{10,}}\.{_BASE64}{{5,}}")
+    ),
+    _Secret(
+        "token",
+        ("bearer",),
+        re.compile(r"(?i)(?<![a-z0-9])(bearer\s{1,4})[a-z0-9._~+/=-]{12,}"),
+    ),
+    # `api_key = "…"`, also in JSON that is itself inside a string, hence the backslash.
+    _Secret(
+        "secret",
+        _NAMES,
+        re.compile(
+            rf"(?i)((?:{'|'.join(_NAMES)})[\\\"']{{0,3}}\s{{0,3}}[:=]\s{{0,3}}[\\\"']{{0,3}})"
+            r"[^\s\\\"',;{}\[\]]{8,512}"
+        ),
+    ),
+)
+_NEEDLES = ("private key", "authorization", *(needle for secret in _SECRETS for needle in secret.needles))
+_KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
+_KEY_END = "PRIVATE KEY-----"
+
+
+def scrub_text(text: str) -> str:
+    """`text` with each secret replaced by `[redacted:kind]`; the same text where there is none."""
+    lowered = text.lower()
+    if "private key" in lowered:
+        text = _without_private_keys(text)
+    for label, needles, pattern in _SECRETS:
+        if any(needle in lowered for needle in needles):
+            text = pattern.sub(partial(_replaced, label), text)
+    return text
+
+
+def _replaced(label: str, match: re.Match[str]) -> str:
+    kept = match.group(1) if match.re.groups else ""
+    secret = match.group()[len(kept) :]
+    if secret.startswith("[redacted:") or not any(character.isdigit() for character in secret):
+        return match.group()
+    return f"{kept}[redacted:{label}]"
+
+
+def _without_private_keys(text: str) -> str:
+    parts, position = [], 0
+    while begin := _KEY_BEGIN.search(text, position):
+        parts.append(text[position : begin.start()] + "[redacted:private-key]")
+        end = text.find(_KEY_END, begin.end())
+        # A key whose end is missing was cut, and is a key all the same.
+        position = len(text) if end < 0 else end + len(_KEY_END)
+    return "".join(parts) + text[position:]
+
+
+def scrub(record: Record) -> Record:
+    """`record` as it may be written: its body, error and tags without secrets."""
+    call, payload = record.call, record.payload
+    error = scrub_text(call.error) if call.error else call.error
+    tags = {name: scrub_text(value) for name, value in call.tags.items()}
+    if error != call.error or tags != call.tags:
+        call = msgspec.structs.replace(call, error=error, tags=tags)
+    return Record(call, None if payload is None else _scrub_payload(payload))
+
+
+def _scrub_payload(payload: Payload) -> Payload:
+    try:
+        # One search of the whole body for the needles passes most bodies without a walk through them.
+        lowered = msgspec.json.encode((payload.request, payload.response)).decode().lower()
+        if not any(needle in lowered for needle in _NEEDLES):
+            return payload
+        request, response = _scrub_value(payload.request), _scrub_value(payload.response)
+    except RecursionError:
+        # What cannot be searched is not written.
+        request, response = {"trimtab": "the body was nested too deeply to be searched for secrets"}, None
+    return Payload(payload.call_id, request, response)
+
+
+def _scrub_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return scrub_text(value)
+    if isinstance(value, dict):
+        return {name: _scrub_field(name, item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_scrub_value(item) for item in value]
+    return value
+
+
+def _scrub_field(name: str, value: Any) -> Any:
+    if isinstance(value, str) and value and name.lower() in _NAMED_FIELDS:
+        return "[redacted:secret]"
+    return _scrub_value(value)

@@ -1,0 +1,96 @@
+"""A call as a row and back, a body as compressed JSON and back. Knows no files and no connections."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from trimtab.money import Usage
+from trimtab.trace import Call, EndState, Payload, Score
+
+COLUMNS = (
+    *("id", "trace_id", "span_id", "parent_id", "started_ns", "duration_ms", "end_state"),
+    *("workflow", "agent", "session", "user", "tags", "derived", "operation"),
+    *("endpoint", "deployment", "request_model", "response_model"),
+    *("stream", "status", "finish_reason", "error", "ttft_ms", "overhead_ms"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("usage_estimated", "raw_usage", "cost_nanodollars", "price_table"),
+)
+SELECT_CALL = ", ".join(f"calls.{column}" for column in COLUMNS)
+INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+INSERT_PAYLOAD = "INSERT OR IGNORE INTO payloads (call_id, request, response) VALUES (?, ?, ?)"
+INSERT_SCORE = "INSERT OR REPLACE INTO scores (trace_id, name, source, value, given_ns) VALUES (?, ?, ?, ?, ?)"
+
+# Bytes; below it zlib costs more time than it saves room. An object's "{" is never the first byte of a zlib stream.
+_WORTH_COMPRESSING = 256
+# A body whose nesting is deeper than the interpreter's stack is not worth a lost call.
+_TOO_DEEP = {"trimtab": "the body was nested too deeply to be kept"}
+
+
+def row_of(call: Call) -> tuple[Any, ...]:
+    """The values of `call` in the order of COLUMNS."""
+    usage = call.usage
+    return (
+        *(call.id, call.trace_id, call.span_id, call.parent_id, call.started_ns, call.duration_ms, call.end.value),
+        *(call.workflow, call.agent, call.session, call.user, _text(call.tags or None), call.derived, call.operation),
+        *(call.endpoint, call.deployment, call.request_model, call.response_model),
+        *(call.stream, call.status, call.finish_reason, call.error, call.ttft_ms, call.overhead_ms),
+        *(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
+        *(usage.reasoning_tokens, usage.estimated, _text(call.raw_usage), call.cost_nanodollars, call.price_table),
+    )
+
+
+def call_of(row: Sequence[Any]) -> Call:
+    """The call of a row selected by SELECT_CALL; further columns are left alone."""
+    value = dict(zip(COLUMNS, row, strict=False))
+    usage = Usage(
+        input_tokens=value.pop("input_tokens"),
+        output_tokens=value.pop("output_tokens"),
+        cache_read_tokens=value.pop("cache_read_tokens"),
+        cache_write_tokens=value.pop("cache_write_tokens"),
+        reasoning_tokens=value.pop("reasoning_tokens"),
+        estimated=bool(value.pop("usage_estimated")),
+    )
+    tags, raw = value.pop("tags"), value.pop("raw_usage")
+    return Call(
+        end=EndState(value.pop("end_state")),
+        tags=msgspec.json.decode(tags) if tags else {},
+        raw_usage=msgspec.json.decode(raw) if raw else None,
+        derived=bool(value.pop("derived")),
+        stream=bool(value.pop("stream")),
+        usage=usage,
+        **value,
+    )
+
+
+def payload_row(payload: Payload) -> tuple[str, bytes, bytes | None]:
+    response = None if payload.response is None else _packed(payload.response)
+    return payload.call_id, _packed(payload.request), response
+
+
+def payload_of(call_id: str, request: bytes, response: bytes | None) -> Payload:
+    return Payload(call_id, _unpacked(request), None if response is None else _unpacked(response))
+
+
+def score_row(trace_id: str, score: Score, given_ns: int) -> tuple[str, str, str, float, int]:
+    return trace_id, score.name, score.source, score.value, given_ns
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _packed(value: dict[str, Any]) -> bytes:
+    try:
+        plain = msgspec.json.encode(value)
+    except RecursionError:
+        plain = msgspec.json.encode(_TOO_DEEP)
+    return plain if len(plain) < _WORTH_COMPRESSING else zlib.compress(plain, 1)
+
+
+def _unpacked(blob: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = msgspec.json.decode(blob if blob[:1] == b"{" else zlib.decompress(blob))
+    return value

@@ -1,0 +1,156 @@
+"""TraceWriter: the one process that writes a store folder. What it acknowledged survives its own death."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trimtab.errors import StoreError
+from trimtab.store import schema
+from trimtab.store.redaction import scrub
+from trimtab.store.rows import INSERT_CALL, INSERT_PAYLOAD, INSERT_SCORE, payload_row, row_of, score_row
+from trimtab.trace import Record, Score
+
+LOCK = "writer.lock"
+# Imports of old traffic may touch many days; more open files than this gain nothing.
+_OPEN_DAYS = 4
+
+
+class TraceWriter:
+    """Appends calls, bodies and scores to the day files of `folder`, which is made where it is missing.
+
+    The folder is locked for as long as the writer is open: a second writer, in this process or another, gets a
+    StoreError that names the holder. Methods may be called from any thread. Secrets are scrubbed before anything
+    is written (`store.redaction`).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._guard = threading.Lock()
+        self._days: dict[Path, sqlite3.Connection] = {}
+        self._lock: int | None = _hold(folder)
+        try:
+            self._update_older_files()
+        except StoreError:
+            self.close()
+            raise
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Write `records`, one transaction a day file; the number that was new. A call whose id is there already
+        is left as it was, so a batch may be sent again.
+
+        Raises DiskFull or StoreError; then whole day files of the batch may be written and the rest is not, nothing
+        acknowledged before is touched, and the same batch may be tried again.
+        """
+        by_day: dict[Path, list[Record]] = {}
+        for record in records:
+            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrub(record))
+        new = 0
+        with self._guard:
+            for path, part in sorted(by_day.items()):
+                rows = [row_of(record.call) for record in part]
+                bodies = [payload_row(record.payload) for record in part if record.payload is not None]
+                new += self._write(path, ((INSERT_CALL, rows), (INSERT_PAYLOAD, bodies)))
+        return new
+
+    def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
+        """Write the scores of a trace, beside its first call where that is known. A later score of the same name and
+        source takes the place of the earlier one."""
+        now = time.time_ns()
+        rows = [score_row(trace_id, score, now) for score in scores]
+        with self._guard:
+            self._write(self._day_of(trace_id, now), ((INSERT_SCORE, rows),))
+
+    def close(self) -> None:
+        """Close the files and give the folder free; more than once does no harm."""
+        with self._guard:
+            for connection in self._days.values():
+                connection.close()
+            self._days.clear()
+            # Closing gives the lock free; the file stays, as its removal could race with the next holder.
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> int:
+        """One transaction on one day file; the number of rows the first statement added."""
+        if self._lock is None:
+            raise StoreError(f"the writer of {self.folder} is closed: open a new one")
+        connection = self._connection(path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            # Closing rolls back; the next append starts from what is on the disk.
+            self._days.pop(path).close()
+            raise schema.refusal(error, path) from error
+        return max(0, added[0]) if added else 0
+
+    def _connection(self, path: Path) -> sqlite3.Connection:
+        connection = self._days.pop(path, None)
+        if connection is not None and not path.exists():
+            # Retention took the day away while it was open: start it anew rather than write to an unlinked file.
+            connection.close()
+            connection = None
+        if connection is None:
+            connection = schema.open_for_writing(path)
+        self._days[path] = connection
+        if len(self._days) > _OPEN_DAYS:
+            self._days.pop(next(iter(self._days))).close()
+        return connection
+
+    def _day_of(self, trace_id: str, now_ns: int) -> Path:
+        for path in schema.day_files(self.folder):
+            reader = schema.open_for_reading(path)
+            if reader is None:
+                continue
+            try:
+                if reader.execute("SELECT 1 FROM calls WHERE trace_id = ? LIMIT 1", (trace_id,)).fetchone():
+                    return path
+            except sqlite3.Error as error:
+                raise schema.refusal(error, path) from error
+            finally:
+                reader.close()
+        return schema.day_path(self.folder, now_ns)
+
+    def _update_older_files(self) -> None:
+        for path in schema.day_files(self.folder):
+            if schema.is_older(path):
+                schema.open_for_writing(path).close()
+
+
+def _hold(folder: Path) -> int:
+    """The open lock file of `folder`, held. The holder's process id and command stand in it for the next comer."""
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise schema.refusal(error, path) from error
+    try:
+        # flock, not lockf: a POSIX lock does not stop a second writer in the same process.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.write(lock, f"pid {os.getpid()}, {' '.join([Path(sys.argv[0]).name, *sys.argv[1:3]])[:80]}".encode())
+    except BlockingIOError as error:
+        holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
+        os.close(lock)
+        raise StoreError(f"{folder} has a writer already ({holder}): stop it, or choose another folder") from error
+    except OSError as error:
+        os.close(lock)
+        raise schema.refusal(error, path) from error
+    return lock

@@ -1,0 +1,89 @@
+"""Weight formats: what a graph constant yields is the numpy rounding, bit for bit where the format allows."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from trimtab.engines import weights
+
+FLOATS = st.floats(-100, 100, width=32)
+
+
+def matrices(columns):
+    shape = st.tuples(st.integers(1, 5), st.just(columns))
+    return arrays.arrays(np.float32, shape, elements=FLOATS)
+
+
+def yielded(values, precision):
+    """The matrix a compiled graph computes from the stored one."""
+    import openvino
+    from openvino import opset13 as ops
+
+    row = ops.parameter([1], np.float32)
+    node = ops.add(weights.matrix("w", values, precision), ops.multiply(row, np.float32(0)))
+    model = openvino.Model([ops.result(node)], [row], "one")
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled([np.zeros(1, dtype=np.float32)])[0]
+
+
+@settings(max_examples=100, deadline=None)
+@given(matrices(32))
+def test_int8_errs_by_half_a_step_at_most(values):
+    codes, scales = weights.int8_codes(values)
+    step = scales.astype(np.float32)
+    # float16 scales may fall short of the largest value / 127 by one part in 2048: that much is clipped.
+    slack = np.abs(values).max() * 2**-10
+    assert (np.abs(codes * step - values) <= step / 2 + slack).all()
+    assert np.abs(codes).max(initial=0) <= 127
+
+
+@settings(max_examples=100, deadline=None)
+@given(matrices(64))
+def test_int4_errs_by_a_step_at_most_and_half_a_step_on_its_longer_side(values):
+    codes, scales = weights.int4_codes(values, 32)
+    found = codes * scales.astype(np.float32)
+    grouped = values.reshape(found.shape)
+    step = np.abs(scales.astype(np.float32))
+    error = np.abs(found - grouped)
+    slack = np.abs(values).max() * 2**-9
+    assert (error <= step + slack).all()
+    inside = (codes < 7) & (codes > -8)
+    assert (error[inside] <= (step / 2 + slack + 0 * error)[inside]).all()
+    assert codes.min() >= -8
+    assert codes.max() <= 7
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_bf16_rounds_to_the_nearest(value):
+    import torch
+
+    code = int(weights.bf16_codes(np.array([value], dtype=np.float32))[0])
+    truth = torch.tensor([value], dtype=torch.float32).to(torch.bfloat16).view(torch.uint16)
+    assert code == int(truth[0])
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("precision", "columns"), [("f32", 7), ("bf16", 7), ("int8", 7), ("int4", 256), ("int4", 96)])
+def test_the_graph_yields_what_was_stored(precision, columns):
+    values = np.random.default_rng(0).standard_normal((6, columns)).astype(np.float32)
+    values[3] = 0.0
+    values[4] *= 1e-7
+    if precision == "f32":
+        truth = values
+    elif precision == "bf16":
+        truth = (weights.bf16_codes(values).astype(np.uint32) << 16).view(np.float32)
+    else:
+        group = weights.group_of(columns)
+        codes, scales = weights.int8_codes(values) if precision == "int8" else weights.int4_codes(values, group)
+        truth = (codes * scales.astype(np.float32)).reshape(values.shape)
+    assert np.abs(yielded(values, precision) - truth).max() <= 2**-11 * np.abs(truth).max()
+
+
+def test_a_matrix_that_no_group_divides_is_kept_in_int8():
+    assert [weights.group_of(columns) for columns in (256, 192, 96, 100)] == [128, 64, 32, None]
+    node = weights.matrix("w", np.ones((2, 100), dtype=np.float32), "int4")
+    stored = node.input_value(0).get_node().input_value(0).get_node().input_value(0).get_node()
+    assert stored.get_element_type().get_type_name() == "i8"

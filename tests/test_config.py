@@ -1,0 +1,92 @@
+import pytest
+
+from trimtab.config import Settings, read, shipped_prices
+from trimtab.errors import ConfigError
+
+GOOD = """
+[gateway]
+port = 0
+[store]
+record = "metadata"
+[prices]
+version = "mine-1"
+[prices.models]
+"my-model" = { input = 1.0, output = 2.0 }
+[[endpoints]]
+name = "here"
+url = "http://127.0.0.1:9/v1"
+model = "my-model"
+[routes]
+fast = "here"
+[[steps]]
+lever = "cache"
+options = { ttl_s = 60 }
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "trimtab.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_whole_file_is_read(tmp_path):
+    settings = read(write(tmp_path, GOOD))
+    deployment = settings.deployment()
+    assert settings.gateway.port == 0
+    assert deployment.endpoint_for("fast").url == "http://127.0.0.1:9/v1"
+    assert deployment.steps[0].options == {"ttl_s": 60}
+
+
+def test_own_prices_lie_over_the_shipped_ones(tmp_path):
+    table = read(write(tmp_path, GOOD)).price_table()
+    assert table.version == "mine-1"
+    assert table.find("my-model").output == 2
+    assert table.find("gpt-4o") == shipped_prices().find("gpt-4o")
+
+
+def test_prices_without_a_version_never_carry_the_shipped_one(tmp_path):
+    """A cost is stamped with the table's version: two tables must not share one."""
+    table = read(write(tmp_path, GOOD.replace('version = "mine-1"', ""))).price_table()
+    assert table.version not in ("", shipped_prices().version)
+
+
+def test_an_empty_file_is_all_defaults(tmp_path):
+    assert read(write(tmp_path, "")) == Settings()
+    assert Settings().price_table() == shipped_prices()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[gateway]\nprot = 1", "prot"),
+        ("[gatway]", "gatway"),
+        ('[gateway]\nport = "x"', "gateway.port"),
+        ("[[endpoints]]\nname = 'a'", "url"),
+        ("[[endpoints]]\nname = 'a'\nurl = 'u'\nkey = 'secret'", "key"),
+        ("[store]\nrecord = 'all'", "store.record"),
+        ("[prices.models]\nm = { input = 1.0 }", "output"),
+        ("[[endpoints]]\nname='a'\nurl='u'\n[[endpoints]]\nname='a'\nurl='v'", "twice"),
+        ("[[endpoints]]\nname='a'\nurl='u'\n[routes]\nm = 'b'", "'b'"),
+        ("gateway = ", "not valid TOML"),
+        ("x = '\udcff'", "not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_on_one_line(tmp_path, text, named):
+    path = tmp_path / "trimtab.toml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert named in str(caught.value)
+    assert str(path) in str(caught.value) or named in ("twice", "'b'")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_it_and_the_option(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml.*--config"):
+        read(tmp_path / "nowhere.toml")
+
+
+def test_without_endpoints_there_is_no_deployment():
+    with pytest.raises(ConfigError, match="endpoints"):
+        Settings().deployment()
