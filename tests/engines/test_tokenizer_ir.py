@@ -14,7 +14,16 @@ QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-TEXTS = [*tiny.TEXTS, "a", " lead", "tail ", "x\n\n\n y", "I'LL 9,999.50 don't", "<|im_start|>user\nhi<|im_end|>\n", "😀 naïve"]
+TEXTS = [
+    *tiny.TEXTS,
+    "a",
+    " lead",
+    "tail ",
+    "x\n\n\n y",
+    "I'LL 9,999.50 don't",
+    "<|im_start|>user\nhi<|im_end|>\n",
+    "😀 naïve",
+]
 
 
 def plain():

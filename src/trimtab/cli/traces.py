@@ -6,7 +6,10 @@ import argparse
 import re
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -18,26 +21,29 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 def add(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="the newest traces, one a line")
+    listing = _verb(verbs, "list", list_, "the newest traces, one a line")
     listing.add_argument("--limit", type=int, default=50, help="how many at most (default 50)")
-    showing = verbs.add_parser("show", help="one trace as a tree of agents, calls and tools")
+    showing = _verb(verbs, "show", show, "one trace as a tree of agents, calls and tools")
     showing.add_argument("id", help="the trace's id, or a unique beginning of it")
-    exporting = verbs.add_parser("export", help="calls as OpenAI-style JSON Lines, which `import` reads back")
+    exporting = _verb(verbs, "export", export, "calls as OpenAI-style JSON Lines, which `import` reads back")
     exporting.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
-    importing = verbs.add_parser("import", help="add calls from a file; those already there are left alone")
+    importing = _verb(verbs, "import", import_, "add calls from a file; those already there are left alone")
     importing.add_argument("file", type=Path, metavar="FILE")
     importing.add_argument("--format", choices=("auto", "openai", "tau-bench"), default="auto")
     for command in (listing, exporting):
-        command.add_argument("--workflow", help="only traces of this workflow")
-        command.add_argument("--agent", help="only traces in which this agent made a call")
-        command.add_argument("--session", help="only traces of this session")
+        for name in ("workflow", "agent", "session"):
+            command.add_argument(f"--{name}", help=f"only traces with a call of this {name}")
         command.add_argument("--since", metavar="AGE", help="only traces with a call since then, such as 30m, 2h or 7d")
     for command in (listing, showing, importing):
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
-    for command, run in ((listing, list_), (showing, show), (exporting, export), (importing, import_)):
-        command.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default: the config's)")
-        command.add_argument("--config", type=Path, metavar="FILE", help="default: trimtab.toml, where there is one")
-        command.set_defaults(run=run)
+
+
+def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+    command.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default: the config's)")
+    command.add_argument("--config", type=Path, metavar="FILE", help="default: trimtab.toml, where there is one")
+    command.set_defaults(run=run)
+    return command
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -47,16 +53,13 @@ def list_(args: argparse.Namespace) -> int:
     words = {"workflow": args.workflow, "agent": args.agent, "session": args.session}
     summaries = TraceReader(folder).traces(**words, since_ns=_since(args.since), limit=args.limit)
     if args.json:
-        _print_json(summaries)
-    elif not summaries:
+        return _print_json(summaries)
+    if not summaries:
         print(f"no traces in {folder}: record some with `trimtab serve`, or add some with `trimtab traces import FILE`")
-    else:
-        from rich.console import Console
+        return 0
+    from trimtab.cli import tracetree
 
-        from trimtab.cli.tracetree import table_of
-
-        Console().print(table_of(summaries))
-    return 0
+    return tracetree.draw(tracetree.table_of(summaries))
 
 
 def show(args: argparse.Namespace) -> int:
@@ -65,14 +68,10 @@ def show(args: argparse.Namespace) -> int:
 
     tree = tree_of(TraceReader(_folder(args)).trace(args.id))
     if args.json:
-        _print_json(tree)
-    else:
-        from rich.console import Console
+        return _print_json(tree)
+    from trimtab.cli import tracetree
 
-        from trimtab.cli.tracetree import drawing_of
-
-        Console(highlight=False).print(drawing_of(tree))
-    return 0
+    return tracetree.draw(tracetree.drawing_of(tree))
 
 
 def export(args: argparse.Namespace) -> int:
@@ -102,9 +101,8 @@ def import_(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     with TraceWriter(_folder(args)) as writer, Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(args.file.name, total=args.file.stat().st_size)
-        report = import_file(
-            args.file, writer, prices, kind=args.format, progress=lambda done: bar.update(task, completed=done)
-        )
+        advance = partial(bar.update, task)
+        report = import_file(args.file, writer, prices, kind=args.format, progress=lambda done: advance(completed=done))
     if args.json:
         _print_json(report)
     else:
@@ -133,5 +131,6 @@ def _since(age: str | None) -> int | None:
     return time.time_ns() - int(match[1]) * _UNITS[match[2]] * 10**9
 
 
-def _print_json(value: object) -> None:
+def _print_json(value: object) -> int:
     print(msgspec.json.encode(value).decode())
+    return 0

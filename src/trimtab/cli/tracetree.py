@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
@@ -15,6 +16,12 @@ from trimtab.store.tree import AgentNode, CallNode, ToolNode, TraceTree
 from trimtab.trace import EndState, Score
 
 _SHORT = 90
+
+
+def draw(what: Table | Tree) -> int:
+    """To standard output, as wide as the terminal; 0."""
+    Console(highlight=False).print(what)
+    return 0
 
 
 def table_of(summaries: Sequence[TraceSummary]) -> Table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trimtab.engines.prepared import PreparedModel, prepare
 from trimtab.engines.protocol import Add, Batch, Form, Grammar, Piece, Profile, Ready, pack
 from trimtab.errors import MissingExtra, ModelError
 
+_PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
 STEP_TOKENS = 256  # a longer prompt is computed in pieces of this size, so that other streams do not stall
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
 _KV_BYTES = {"u8": 1.375, "f32": 4.0}
@@ -224,4 +226,4 @@ def _ready(model: PreparedModel, blocks: int, kv_bytes: int) -> Ready:
 def _last_line(error: Exception) -> str:
     """The engine's own reason, without the source files that it lists first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
+    return _PLACE.sub("", lines[-1] if lines else type(error).__name__)[:300]

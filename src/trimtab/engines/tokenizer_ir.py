@@ -75,6 +75,8 @@ def _pipeline(described: dict[str, Any]) -> Any:
         pipeline.add_steps(_normalizer(parts, step))
     for step in _sequence(described.get("pre_tokenizer"), "pretokenizers"):
         pipeline.add_steps(_pretokenizer(parts, step))
+    for step in pipeline.pre_tokenization_steps:
+        step.mergeable = False  # merged into one pattern, splits that follow each other would act at once
     pipeline.add_steps(parts.BPETokenizationStep.from_hf_json(described))
     pipeline.vocab = pipeline[-1].vocab
     pipeline.add_steps(_combination(parts, described.get("post_processor")))

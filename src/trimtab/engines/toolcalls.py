@@ -21,8 +21,8 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 class _Block(msgspec.Struct):
     name: str
-    arguments: msgspec.Raw | None = None
-    parameters: msgspec.Raw | None = None
+    arguments: msgspec.Raw = msgspec.Raw()
+    parameters: msgspec.Raw = msgspec.Raw()
 
 
 class ToolCallParser:
@@ -87,8 +87,7 @@ def read_call(block: str) -> ToolCall | None:
     """The call inside a block, or None where it is malformed."""
     try:
         found = msgspec.json.decode(block.strip(), type=_Block)
-        raw = found.arguments if found.arguments is not None else found.parameters
-        text = bytes(raw).decode() if raw is not None else "{}"
+        text = bytes(found.arguments or found.parameters).decode() or "{}"
         value = msgspec.json.decode(text)
         if isinstance(value, str):  # some models write the arguments as a string holding JSON
             text, value = value, msgspec.json.decode(value)

@@ -108,6 +108,9 @@ def _plain(endpoint: Endpoint, status: int, headers: tuple[tuple[bytes, bytes], 
             message = f"endpoint '{endpoint.name}' answered 200 but not in JSON: check its url"
             raise UpstreamFailed(message, status=502, code="upstream_not_json")
         return Reply(status=status, headers=headers, body=content)
+    if status < 400:
+        message = f"endpoint '{endpoint.name}' answered {status}, a redirect perhaps: set its url to where it leads"
+        raise UpstreamFailed(message, status=502, code="upstream_redirect")
     if wire.error_text(content) is not None:
         return Reply(status=status, headers=headers, body=content)
     kept = tuple((name, held) for name, held in headers if name != b"content-type")

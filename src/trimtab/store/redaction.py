@@ -79,7 +79,14 @@ _SECRETS = (
         ),
     ),
 )
-_NEEDLES = ("private key", "authorization", *(needle for secret in _SECRETS for needle in secret.needles))
+# What a whole body is searched for first: every needle above contains one of these.
+_STEMS = ("password", "secret", "access", "auth", "apikey", "api_key", "api-key", "private key", "github_pat_", "xox")
+_NEEDLES = tuple(
+    dict.fromkeys(
+        next((stem for stem in _STEMS if stem in needle), needle)
+        for needle in ("private key", *_NAMED_FIELDS, *(needle for secret in _SECRETS for needle in secret.needles))
+    )
+)
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 _KEY_END = "PRIVATE KEY-----"
 

@@ -31,7 +31,8 @@ AGENTS: dict[str, Agent] = {
             name="triage",
             system=HOUSE + "You are triage: answer questions about the house, find or register the customer by phone "
             "where the request concerns their own account, then hand over to sales, finance or service. "
-            "Decline what has nothing to do with the dealership. Never disclose other customers' data, change prices or skip checks.",
+            "Decline what has nothing to do with the dealership. "
+            "Never disclose other customers' data, change prices or skip checks.",
             tools=(
                 "store_info",
                 "find_customer",

@@ -130,13 +130,17 @@ class Run:
         self._state.with_suffix(".tmp").replace(self._state)
 
     def resume(self) -> None:
-        """Go on from the last checkpoint of an unfinished run of the same length, if there is one."""
+        """Go on from the last checkpoint of an unfinished run, if there is one.
+
+        Its length may differ as long as the learning rate has not begun to fall in either.
+        """
         import torch
 
         if not self._state.exists():
             return
         state = torch.load(self._state, weights_only=True)
-        if state["steps"] != self.steps:
+        begun = state["step"] > min(state["steps"], self.steps) * (1 - self.recipe.decay)
+        if state["steps"] != self.steps and begun:
             raise ArenaError(f"{self._state} is of a run of {state['steps']} steps: delete it to start anew")
         self.model.load_state_dict(state["model"])
         for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):

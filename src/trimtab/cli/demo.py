@@ -1,0 +1,90 @@
+"""`trimtab demo`: the whole main job on this machine, in about two minutes."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from trimtab.config import shipped_prices
+from trimtab.errors import ConfigError
+from trimtab.plan import audit, report
+from trimtab.store.traces import TraceReader
+from trimtab.ui import demo
+
+SNIPPETS = """\
+[bold]The gateway stays up at {url}[/] until Ctrl-C. Ask it something:
+
+curl {url}/chat/completions -H 'content-type: application/json' -H 'x-trimtab-agent: triage' \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "When are you open?"}}]}}'
+
+from openai import OpenAI
+client = OpenAI(base_url="{url}", api_key="none")
+answer = client.chat.completions.create(
+    model="{model}", messages=[{{"role": "user", "content": "When are you open?"}}])
+print(answer.choices[0].message)
+"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """`trimtab demo`."""
+    parser.add_argument("--sessions", type=int, default=90, help="customers to serve (default %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=8, help="sessions at once (default %(default)s)")
+    parser.add_argument("--speed", type=float, default=1.0, help="how much faster customers arrive; 0 = all at once")
+    parser.add_argument("--model", default="dealer-teacher", help="shipped name or checkpoint folder")
+    parser.add_argument("--price", default="gpt-4o", help="model whose list price is counted (default %(default)s)")
+    parser.add_argument("--store", type=Path, default=Path(".trimtab/demo"), help="parent folder of the record")
+    parser.add_argument("--keep", action="store_true", help="leave the gateway running and show how to call it")
+    parser.add_argument("--json", action="store_true", help="print the final figures as JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if shipped_prices().find(args.price) is None:
+        raise ConfigError(f"no list price for '{args.price}': take one of {', '.join(shipped_prices().prices)}")
+    folder = args.store / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    options = demo.Options(
+        store=folder,
+        model=args.model,
+        price=args.price,
+        sessions=args.sessions,
+        concurrency=max(1, args.concurrency),
+        speed=args.speed,
+    )
+    console = Console(stderr=args.json)
+    with demo.service(options, lambda text: console.print(f"[dim]{text}[/]")) as up:
+        run = demo.play(options, up)
+        _recorded(folder, sum(session.calls for session in run.sessions))
+        measured = audit.measure(TraceReader(folder).scan())
+        if args.json:
+            print(report.to_json(measured))
+        else:
+            console.print(report.draw(measured))
+            _next(console, folder, up.gateway_url)
+        if args.keep:
+            console.print(SNIPPETS.format(url=up.gateway_url, model=up.model), highlight=False)
+            while True:
+                time.sleep(3600)
+    return 0
+
+
+def _recorded(folder: Path, calls: int, patience_s: float = 5.0) -> None:
+    """Wait until the gateway's recorder, which never holds up a call, has written them all."""
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        if sum(trace.calls for trace in TraceReader(folder).traces(limit=10**9)) >= calls:
+            return
+        time.sleep(0.1)
+
+
+def _next(console: Console, folder: Path, gateway_url: str) -> None:
+    newest = TraceReader(folder).traces(limit=1)
+    name = newest[0].id[:12] if newest else "ID"
+    store = f"--store {folder}"
+    console.print("\n[bold]Next[/]")
+    console.print(f"  .venv/bin/trimtab traces list {store}", highlight=False)
+    console.print(f"  .venv/bin/trimtab traces show {name} {store}", highlight=False)
+    console.print("  .venv/bin/trimtab demo --keep        # and call the gateway yourself", highlight=False)
