@@ -1,3 +1,4 @@
+# ruff: noqa: TID253  (tests may load what they test at once)
 """A checkpoint folder: everything that can be wrong with it is one clear line."""
 
 import json
@@ -133,7 +134,7 @@ def test_shards_are_read_by_their_index(sharded):
 
 
 def test_a_broken_set_of_shards_is_refused(sharded):
-    folder, weights, places = sharded
+    folder, _, places = sharded
     index(folder, places | {"model.norm.weight": "../part-0.safetensors"})
     with pytest.raises(ModelError, match="points outside"):
         open_checkpoint(folder)

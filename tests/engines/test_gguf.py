@@ -1,3 +1,4 @@
+# ruff: noqa: TID253  (tests may load what they test at once)
 """GGUF files: run exactly as the same weights from a checkpoint do, or refused in one line."""
 
 import gguf

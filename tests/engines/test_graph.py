@@ -1,3 +1,4 @@
+# ruff: noqa: TID253  (tests may load what they test at once)
 """The graph: what the engine needs of it, and rotary frequencies by hand. (Numbers are held in test_golden.)"""
 
 import math
@@ -19,7 +20,7 @@ def test_frequencies_of_each_kind():
     plain = frequencies(Rope(theta=100.0), 4)
     assert plain.tolist() == pytest.approx([1.0, 0.1])
     assert frequencies(Rope(theta=100.0, kind="linear", factor=4.0), 4).tolist() == pytest.approx([0.25, 0.025])
-    # 2 pi x 32 positions: the first plane turns 32 times (left alone), the second 3.2 (blended), 1 to 4 being the edges.
+    # 2 pi x 32 positions: the first plane turns 32 times (left alone), the second 3.2 (blended: 1 to 4).
     scaled = Rope(theta=100.0, kind="llama3", factor=8.0, low=1.0, high=4.0, original_context=round(2 * math.pi * 32))
     turns = scaled.original_context * 0.1 / (2 * math.pi)
     blend = (turns - 1) / 3

@@ -164,8 +164,18 @@ def test_a_tokenizer_of_another_model_is_refused(model, tmp_path):
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     tokenizer["added_tokens"].append(tokenizer["added_tokens"][-1] | {"id": 9000, "content": "<far>"})
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(ModelError, match="ids up to 9000, the model only 320 rows"):
+    with pytest.raises(ModelError, match="ids from 0 to 9000, the model rows 0 to 319"):
         prepare(str(model), cache=tmp_path / "cache")
+
+
+def test_a_model_that_could_never_stop_is_refused(model, tmp_path):
+    (model / "tokenizer_config.json").unlink()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"eos_token_id": None}))
+    with pytest.raises(ModelError, match=r"names no end-of-sequence token: set eos_token_id"):
+        prepare(str(model), cache=tmp_path / "cache")
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 1]}))
+    assert prepare(str(model), cache=tmp_path / "cache").eos_token_ids == (5, 1)
 
 
 def test_a_model_without_template_or_tokenizer_says_so_by_none(model, tmp_path):

@@ -1,8 +1,9 @@
+# ruff: noqa: TID253  (tests may load what they test at once)
 """Weight formats: what a graph constant yields is the numpy rounding, bit for bit where the format allows."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -57,6 +58,8 @@ def test_int4_errs_by_a_step_at_most_and_half_a_step_on_its_longer_side(values):
 
 @settings(max_examples=200, deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+@example(1 + 2**-8)  # half-way: down to the even code
+@example(1 + 3 * 2**-8)  # half-way: up to the even code
 def test_bf16_rounds_to_the_nearest(value):
     import torch
 

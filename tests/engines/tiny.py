@@ -120,7 +120,7 @@ def write_checkpoint(folder: Path, kind: str = "qwen2", **changes) -> dict:
 
 
 def greedy(folder: Path, prompts: list[list[int]], length: int, **properties) -> list[list[int]]:
-    """Tokens the engine itself chooses, all prompts in one batch, with float32 arithmetic unless `properties` differ."""
+    """Tokens the engine itself chooses, prompts in one batch, with float32 arithmetic unless `properties` differ."""
     import numpy as np
     import openvino
     import openvino_genai

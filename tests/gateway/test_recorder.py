@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 
+import msgspec
 import pytest
 
 from trimtab.errors import DiskFull
@@ -106,6 +107,16 @@ def test_a_full_disk_is_counted_and_told_once(tmp_path, caplog):
         recorder.close()
     assert recorder.failed == 3
     assert caplog.text.count("no room") == 1
+
+
+def test_one_record_that_the_store_refuses_costs_no_other(tmp_path, caplog):
+    recorder = Recorder(TraceWriter(tmp_path), limit=100, bodies=True)
+    for number in range(5):
+        poison = msgspec.structs.replace(call(number), cost_nanodollars=2**70 if number == 2 else 1)
+        recorder.submit(poison, REQUEST, None, 1)
+    recorder.close()
+    assert {held.id for held in TraceReader(tmp_path).trace(TRACE).calls} == {"c0", "c1", "c3", "c4"}
+    assert (recorder.written, recorder.failed) == (4, 1)
 
 
 @pytest.mark.parametrize("bodies", [True, False])

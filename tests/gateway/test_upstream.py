@@ -108,9 +108,7 @@ def test_events_arrive_when_they_are_made_and_not_at_the_end(gateway):
     body = json.dumps(STREAM).encode()
     arrivals = []
     with socket.create_connection((host, int(port)), timeout=10) as client:
-        client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        client.sendall(POST % len(body) + body)
         content = b""
         while b"[DONE]" not in content:
             content += client.recv(65536)
@@ -124,9 +122,7 @@ def test_a_client_that_leaves_cancels_the_upstream_call(gateway):
     host, port = urlsplit(gateway.url).netloc.split(":")
     body = json.dumps({**STREAM, "user": "leaver"}).encode()
     with socket.create_connection((host, int(port)), timeout=10) as client:
-        client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        )
+        client.sendall(POST % len(body) + body)
         content = b""
         while b"Hello" not in content:
             content += client.recv(65536)

@@ -129,5 +129,10 @@ def test_no_usage_is_none_and_not_zero(raw):
 
 
 def test_usage_of_a_wrong_shape_counts_nothing():
-    raw = {"prompt_tokens": "ten", "completion_tokens": -4, "prompt_tokens_details": [1]}
+    raw = {
+        "prompt_tokens": "ten",
+        "completion_tokens": -4,
+        "prompt_cache_hit_tokens": 10**30,
+        "prompt_tokens_details": [1],
+    }
     assert wire.usage(raw) == Usage()

@@ -104,10 +104,36 @@ def test_full_disk_loses_nothing_and_recovers(tiny_disk, record):
     assert len(_ids(tiny_disk / "store")) == len(acknowledged) + 10
 
 
-def test_a_store_on_a_disk_already_full(tiny_disk):
-    with contextlib.suppress(OSError), (tiny_disk / "ballast").open("wb", buffering=0) as file:
+def _to_the_brim(path):
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
+
+
+def test_a_disk_that_fills_while_a_day_is_closed(tiny_disk, record):
+    """The day's file is there but SQLite's own files beside it cannot be made: another error, the same meaning."""
+    with TraceWriter(tiny_disk / "store") as writer:
+        writer.append([record(1)])
+    with TraceWriter(tiny_disk / "store") as writer:
+        _to_the_brim(tiny_disk / "ballast")
+        with pytest.raises(DiskFull):
+            writer.append([record(2)])
+        (tiny_disk / "ballast").unlink()
+        assert writer.append([record(2)]) == 1
+    assert _ids(tiny_disk / "store") == {"call-1", "call-2"}
+
+
+def test_an_i_o_error_on_a_full_disk_means_a_full_disk(tiny_disk):
+    """On some disks SQLite's own files beside the day fail with an I/O error where there is no room."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    assert type(schema.refusal(error, tiny_disk / "day")) is StoreError
+    _to_the_brim(tiny_disk / "ballast")
+    assert type(schema.refusal(error, tiny_disk / "day")) is DiskFull
+
+
+def test_a_store_on_a_disk_already_full(tiny_disk):
+    _to_the_brim(tiny_disk / "ballast")
     with pytest.raises(DiskFull):
         TraceWriter(tiny_disk / "store")
     (tiny_disk / "ballast").unlink()

@@ -84,6 +84,14 @@ def test_a_trace_over_midnight_is_one_trace(writer, reader, record):
     assert len(reader.trace("over").payloads) == 2
 
 
+def test_what_began_before_midnight_is_older_than_what_began_at_midnight(writer, reader, record):
+    midnight = DAY_S // 2
+    writer.append([record(midnight - 90, trace="long"), record(midnight + 90, trace="long")])
+    writer.append([record(midnight - 30, trace="short"), record(midnight - 60, trace="other")])
+    assert [trace.id for trace in reader.traces(limit=1)] == ["short"]
+    assert [trace.id for trace in reader.traces(limit=2)] == ["short", "other"]
+
+
 def test_scan_keeps_whole_traces_under_a_filter(writer, reader, record):
     writer.append([record(1, trace="a"), record(2, trace="a", agent="finance"), record(3, trace="b")])
     (trace,) = reader.scan(TraceFilter(agent="finance"))
@@ -108,7 +116,7 @@ def test_a_trace_without_any_price_costs_none(writer, reader, record):
 def test_a_later_score_takes_the_place_of_an_earlier_one(writer, reader, record):
     writer.append_scores("t", [Score("success", 0.0, "judge")])  # before its calls: kept in today's file
     writer.append([record(1)])
-    assert reader.trace("t").scores == (Score("success", 0.0, "judge"),)
+    assert reader.trace("t").scores == reader.traces()[0].scores == (Score("success", 0.0, "judge"),)
     writer.append_scores("t", [Score("success", 1.0, "judge"), Score("success", 0.5, "person")])
     assert set(reader.trace("t").scores) == {Score("success", 1.0, "judge"), Score("success", 0.5, "person")}
 
@@ -205,11 +213,14 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
         TraceWriter(tmp_path / "file" / "store")
 
 
-def test_a_body_nested_beyond_reason_does_not_cost_the_call(writer, reader, record):
+def test_a_body_that_cannot_be_written_does_not_cost_the_call(writer, reader, record):
     deep = {}
     for _ in range(3_000):
         deep = {"a": deep}
-    poisoned = record(1)
+    poisoned, half = record(1), record(3)
     poisoned.payload.request["deep"] = deep
-    assert writer.append([poisoned, record(2)]) == 2
-    assert "nested too deeply" in str(reader.trace("t").payloads["call-1"].request)
+    half.payload.request["half"] = "\ud800"
+    assert writer.append([poisoned, record(2), half]) == 3
+    payloads = reader.trace("t").payloads
+    assert "nested too deeply" in str(payloads["call-1"].request) and "Unicode" in str(payloads["call-3"].request)
+    assert payloads["call-2"] == record(2).payload

@@ -77,15 +77,16 @@ def test_tools_have_results_and_their_time():
 
 
 def test_ids_counted_anew_in_every_answer_find_their_own_result():
-    session = Session().call("sales", "find").call("sales", "price").call("sales", text="done")
+    session = Session().call("sales", "find", result="first").call("sales", "price", result="second")
+    session.call("sales", text="done")
     for record in session.records:
         text = json.dumps([record.payload.request, record.payload.response]).replace("c1-0", "c0-0")
         record.payload.request.clear(), record.payload.response.clear()
         for body, value in zip((record.payload.request, record.payload.response), json.loads(text), strict=True):
             body.update(value)
     first, second, _ = session.tree().agents[0].calls
-    assert first.tools[0].result == "done c0-0"
-    assert second.tools[0].result == "done c0-0" and second.tools[0].id == "c0-0"
+    assert first.tools[0].result == "first c0-0"
+    assert second.tools[0].result == "second c0-0" and second.tools[0].id == "c0-0"
 
 
 def test_agents_at_work_at_the_same_time_keep_their_turns():

@@ -30,8 +30,12 @@ class Target(msgspec.Struct, frozen=True):
     timeout_s: float = 120.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port beyond 65535, a bracket left open
+            good = False
+        if not good:
             raise UpstreamError(f"'{self.url}' is no address of an endpoint: write it like http://127.0.0.1:8400/v1")
 
 
@@ -42,6 +46,44 @@ class Used(msgspec.Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+
+
+class Function(msgspec.Struct):
+    """What a tool call names; some servers give the arguments as an object, where text is the rule."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class ToolCall(msgspec.Struct):
+    function: Function
+    id: str | None = None
+
+
+class Told(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(msgspec.Struct):
+    message: Told
+
+
+class Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: Cached | None = None
+
+
+class Answer(msgspec.Struct):
+    """What is read of a chat completion; other fields are left alone."""
+
+    choices: list[Choice]
+    usage: Usage | None = None
 
 
 class Caller:
@@ -65,13 +107,13 @@ class Caller:
         if self._target.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         try:
-            answer, usage = await self._ask(body, self._headers(agent))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise UpstreamError(f"{self._target.url} does not answer: {error or type(error).__name__}") from error
-        self._count(usage)
-        message = {"role": "assistant", "content": answer.get("content") or ""}
-        if answer.get("tool_calls"):
-            message["tool_calls"] = answer["tool_calls"]
+            whole = await self._ask(body, self._headers(agent))
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            reason = _line(str(error)) or type(error).__name__
+            raise UpstreamError(f"{self._target.url} does not answer: {reason}") from error
+        answer = _checked(whole)
+        self._count(answer.usage or Usage())
+        message = _message(whole, answer.choices[0].message)
         self._note(_action(agent, message))
         return message
 
@@ -85,26 +127,23 @@ class Caller:
         key = os.environ.get(self._target.key_env, "") if self._target.key_env else ""
         return headers | ({"authorization": f"Bearer {key}"} if key else {})
 
-    async def _ask(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    async def _ask(self, body: dict[str, Any], headers: dict[str, str]) -> Any:
+        """The whole answer as JSON, of whatever shape."""
         url = self._target.url.rstrip("/") + "/chat/completions"
         timeout = aiohttp.ClientTimeout(total=self._target.timeout_s)
         async with self._http.post(url, json=body, headers=headers, timeout=timeout) as response:
             if response.status != 200:
-                raise UpstreamError(f"{url} answered {response.status}: {_reason(await response.text())}")
-            whole = await _streamed(response) if body.get("stream") else await response.json()
-        choices = whole.get("choices")
-        if not choices:
-            raise UpstreamError(f"{url} gave an answer without choices")
-        return choices[0].get("message") or {}, whole.get("usage") or {}
+                raise UpstreamError(f"{url} answered {response.status}: {_reason(await response.read())}")
+            return await _streamed(response) if body.get("stream") else _decoded(await response.read())
 
-    def _count(self, usage: dict[str, Any]) -> None:
+    def _count(self, usage: Usage) -> None:
         self.used.calls += 1
-        self.used.input_tokens += int(usage.get("prompt_tokens") or 0)
-        self.used.output_tokens += int(usage.get("completion_tokens") or 0)
-        self.used.cached_tokens += int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
+        self.used.input_tokens += usage.prompt_tokens or 0
+        self.used.output_tokens += usage.completion_tokens or 0
+        self.used.cached_tokens += (usage.prompt_tokens_details or Cached()).cached_tokens or 0
 
 
-async def _streamed(response: aiohttp.ClientResponse) -> dict[str, Any]:
+async def _streamed(response: aiohttp.ClientResponse) -> Any:
     """A streamed answer put together; an error event or an end before the finish reason is an UpstreamError."""
     splitter, assembly = sse.Splitter(), Assembly()
     async for data in response.content.iter_any():
@@ -112,21 +151,79 @@ async def _streamed(response: aiohttp.ClientResponse) -> dict[str, Any]:
             text = sse.data(event)
             if text is None or text.strip() == b"[DONE]":
                 continue
-            chunk = json.loads(text)
+            chunk = _decoded(text)
+            if not isinstance(chunk, dict):
+                raise UpstreamError(f"the stream holds an event that is no object: {_reason(text)}")
             if chunk.get("error"):
-                raise UpstreamError(f"the stream ended with an error: {_reason(text.decode())}")
+                raise UpstreamError(f"the stream ended with an error: {_reason(text)}")
             assembly.add(chunk)
     if not assembly.finished:
         raise UpstreamError("the stream was cut before the answer was whole")
-    return assembly.answer() or {}
+    return assembly.answer()
 
 
-def _reason(text: str) -> str:
-    """The message of an OpenAI-shaped error body, else the start of the text."""
+def _decoded(text: bytes) -> Any:
     try:
-        return str(json.loads(text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return text.strip()[:200] or "no text"
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamError(f"the endpoint sent what is no JSON: {_reason(text)}") from error
+
+
+def _checked(whole: Any) -> Answer:
+    try:
+        answer = msgspec.convert(whole, Answer)
+    except msgspec.ValidationError as error:
+        raise UpstreamError(f"the endpoint's answer is no chat completion: {_line(str(error))}") from error
+    if not answer.choices:
+        raise UpstreamError("the endpoint gave an answer without choices")
+    return answer
+
+
+def _message(whole: dict[str, Any], told: Told) -> Message:
+    """The answer's message as it goes back into the conversation: its tool calls keep fields that nobody here knows."""
+    content = told.content or ""
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content)
+    message: Message = {"role": "assistant", "content": content}
+    calls = told.tool_calls or []
+    if calls:
+        raw = whole["choices"][0]["message"]["tool_calls"]
+        message["tool_calls"] = [
+            {
+                **held,
+                "id": call.id or f"call_{secrets.token_hex(4)}",
+                "function": {**held["function"], "arguments": _arguments(call.function)},
+            }
+            for held, call in zip(raw, calls, strict=True)
+        ]
+    return message
+
+
+def _arguments(function: Function) -> str:
+    """The arguments as text. Malformed JSON stays as it is, for the tool to refuse; only what no tool could even be
+    asked with (half a surrogate pair, bottomless nesting) is an UpstreamError."""
+    if isinstance(function.arguments, dict):
+        return json.dumps(function.arguments)
+    text = function.arguments or ""
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise UpstreamError(f"the arguments of {function.name} cannot be read: {type(error).__name__}") from error
+    except ValueError:
+        pass
+    return text
+
+
+def _reason(text: bytes) -> str:
+    """The message of an OpenAI-shaped error body, else the start of the text; one line."""
+    try:
+        return _line(str(json.loads(text)["error"]["message"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _line(text.decode(errors="replace")) or "no text"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:200]
 
 
 def _action(agent: str, message: Message) -> str:

@@ -28,7 +28,8 @@ class Share(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A run in numbers. `pass_k[k-1]` is the chance that k trials of one task are all solved (Yao et al. 2024);
-    `handoffs` counts those that went where the oracle sends them; cost is None where the price is unknown."""
+    `handoffs` counts those that went where the oracle sends them; cost is None where the price
+    or the token count is unknown."""
 
     success: Share
     families: dict[str, Share]
@@ -56,7 +57,9 @@ def of(sessions: Sequence[Session], wall_s: float, prices: PriceTable, price_nam
         output_tokens=sum(s.output_tokens for s in sessions),
         cache_read_tokens=sum(s.cached_tokens for s in sessions),
     )
-    cost = prices.cost(price_name, usage)
+    # An endpoint that answers without counting tokens has an unknown cost, not a cost of 0.
+    counted = usage.input_tokens > 0 or not any(s.calls for s in sessions)
+    cost = prices.cost(price_name, usage) if counted else None
     solved = sum(s.solved for s in sessions)
     right, due = _handoffs(sessions)
     kinds: dict[str, int] = defaultdict(int)

@@ -12,7 +12,7 @@ import msgspec
 from trimtab.arena.client import Caller, Target
 from trimtab.arena.dealership.session import Played, faults, play, solved_by_oracle
 from trimtab.arena.dealership.tasks import Task
-from trimtab.errors import UpstreamError
+from trimtab.errors import ArenaError, UpstreamError
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -21,6 +21,12 @@ class Pace(msgspec.Struct, frozen=True):
 
     concurrency: int = 8
     speed: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ArenaError(f"{self.concurrency} sessions at once are none: ask for one or more")
+        if not self.speed >= 0:
+            raise ArenaError(f"a speed of {self.speed:g} has no meaning: 0 is closed loop, above 0 is how much faster")
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -60,6 +66,8 @@ class Run:
     """Plays `tasks` × `trials` against `target`; `sessions` grows as they end, `active` is what runs now."""
 
     def __init__(self, target: Target, tasks: list[Task], pace: Pace, trials: int = 1) -> None:
+        if trials < 1:
+            raise ArenaError(f"{trials} trials are none: ask for one or more")
         self.target, self.pace = target, pace
         self.plan = [(task, trial) for trial in range(trials) for task in tasks]
         self.sessions: list[Session] = []

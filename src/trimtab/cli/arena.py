@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 
 import msgspec
 from rich.console import Console
@@ -15,6 +16,7 @@ from trimtab.arena.client import Target
 from trimtab.arena.dealership import goals, phrases, tasks
 from trimtab.arena.run import Pace, Run, Session
 from trimtab.config import shipped_prices
+from trimtab.errors import ConfigError
 from trimtab.money import text_of
 
 
@@ -45,6 +47,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.key_env and not os.environ.get(args.key_env):
+        raise ConfigError(f"the environment variable {args.key_env} is not set: export the endpoint's key in it")
     target = Target(
         url=args.endpoint,
         model=args.model,
@@ -53,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
         stream=not args.no_stream,
     )
     todo = tasks.draw(args.split, args.tasks, args.seed)
-    run = Run(target, todo, Pace(max(1, args.concurrency), args.speed), max(1, args.trials))
+    run = Run(target, todo, Pace(args.concurrency, args.speed), args.trials)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("sessions", total=len(run.plan))
         asyncio.run(run.play(lambda session: progress.advance(bar)))
@@ -75,7 +79,8 @@ def _print(result: outcome.Outcome, sessions: list[Session]) -> None:
         table.add_row(name, str(share.good), str(share.n), f"{share.value:.1%}", interval, end_section=name != "all")
     console.print(table)
     for session in [s for s in sessions if not s.solved][:5]:
-        console.print(f"  not solved: {session.task.id} ({session.task.family}): {'; '.join(session.faults)}")
+        line = f"  not solved: {session.task.id} ({session.task.family}): {'; '.join(session.faults)}"
+        console.print(line, markup=False)
 
 
 def _caption(result: outcome.Outcome) -> str:
@@ -95,7 +100,11 @@ def _goals(args: argparse.Namespace) -> int:
     for head in ("family", "tool calls", "templates", "facts"):
         table.add_column(head, justify="right" if head in ("tool calls", "templates") else "left")
     for name, family in goals.FAMILIES.items():
-        asks = ["info_hours"] if name == "info" else [goals.STARTS_AS.get(name, name)]
+        asks = (
+            [f"info_{topic}" for topic in sorted(set(goals.CHOICES["topic"]))]
+            if name == "info"
+            else [goals.STARTS_AS.get(name, name)]
+        )
         slots = [*family.slots, *(["phone"] if family.account else [])]
         table.add_row(name, str(family.steps), str(sum(phrases.count(ask, slots) for ask in asks)), ", ".join(slots))
     Console().print(table)

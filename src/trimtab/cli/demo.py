@@ -15,6 +15,7 @@ from trimtab.plan import audit, report
 from trimtab.store.traces import TraceReader
 from trimtab.ui import demo
 
+WIDTH = 100  # columns, where there is no terminal to ask
 SNIPPETS = """\
 [bold]The gateway stays up at {url}[/] until Ctrl-C. Ask it something:
 
@@ -55,6 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         speed=args.speed,
     )
     console = Console(stderr=args.json)
+    if not console.is_terminal:
+        console = Console(stderr=args.json, width=WIDTH)
     with demo.service(options, lambda text: console.print(f"[dim]{text}[/]")) as up:
         run = demo.play(options, up)
         _recorded(folder, sum(session.calls for session in run.sessions))

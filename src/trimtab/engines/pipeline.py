@@ -63,11 +63,13 @@ class Pipeline:
         }
         if exact:
             properties["INFERENCE_PRECISION_HINT"] = "f32"
+        self._parts = (str(model.folder), scheduler, "CPU", properties)
         try:
-            self._engine = openvino_genai.ContinuousBatchingPipeline(str(model.folder), scheduler, "CPU", properties)
+            self._engine: Any = openvino_genai.ContinuousBatchingPipeline(*self._parts)
         except RuntimeError as error:
             raise ModelError(f"{model.source}: the engine cannot load it: {_last_line(error)}") from error
         self._eos = set(model.eos_token_ids)
+        self._blocks = blocks
         self._prefix = PrefixIndex(blocks)
         self._live: dict[int, _Live] = {}
         self.ready = _ready(model, blocks, int(per_token * blocks * BLOCK))
@@ -79,17 +81,19 @@ class Pipeline:
 
     def add(self, message: Add) -> Piece | None:
         """Take a request in. A Piece is the refusal of one that the engine does not take."""
-        import numpy as np
-        import openvino
-
-        prompt = np.frombuffer(message.prompt, np.int32).astype(np.int64).reshape(1, -1)
         try:
-            config = self._config(message)
-            handle = self._engine.add_request(message.id, openvino.Tensor(prompt), config)
+            handle = self._enter(message.id, message.prompt, self._config(message))
         except (RuntimeError, TypeError, ValueError) as error:
             return Piece(message.id, [], [], "refused", 0, _last_line(error))
         self._live[message.id] = _Live(message, handle, self._prefix.cached(message.prompt))
         return None
+
+    def _enter(self, number: int, prompt: bytes, config: Any) -> Any:
+        import numpy as np
+        import openvino
+
+        ids = np.frombuffer(prompt, np.int32).astype(np.int64).reshape(1, -1)
+        return self._engine.add_request(number, openvino.Tensor(ids), config)
 
     def cancel(self, number: int) -> None:
         """Drop a request; the engine frees its slot at the next step."""
@@ -118,15 +122,30 @@ class Pipeline:
         return Batch(pieces, running, len(self._live) - running, metrics.cache_usage / 100)
 
     def _refuse_grammars(self, error: RuntimeError) -> list[Piece]:
-        """A grammar is compiled inside the step, and a bad one fails the step for everybody: take it out."""
+        """A grammar is compiled inside the step; a bad one fails this step and, even cancelled, every later one.
+
+        So the engine is built anew and the other requests go on from where they were. Those in the middle of a grammar
+        of their own cannot, and end as if the worker had died.
+        """
         guilty = [live for live in self._live.values() if live.add.grammar and not live.started]
         if not guilty:
             raise error
-        for live in guilty:
-            live.handle.cancel()
-            del self._live[live.add.id]
         message = f"the engine cannot bind output to this schema: {_last_line(error)}"
-        return [Piece(live.add.id, [], [], "refused", 0, message) for live in guilty]
+        pieces = [Piece(live.add.id, [], [], "refused", 0, message) for live in guilty]
+        others = [live for live in self._live.values() if live not in guilty]
+        self._live = {}
+        self._engine = None  # freed first, so that two never stand in memory
+        self._engine = self._genai.ContinuousBatchingPipeline(*self._parts)
+        self._prefix = PrefixIndex(self._blocks)
+        for live in others:
+            if live.add.grammar:
+                pieces.append(Piece(live.add.id, [], [], "lost", live.cached))
+                continue
+            config = self._config(live.add)
+            config.max_new_tokens = live.add.max_tokens - len(live.written)
+            live.handle = self._enter(live.add.id, live.add.prompt + pack(live.written), config)
+            self._live[live.add.id] = live
+        return pieces
 
     def _read(self, live: _Live) -> Piece | None:
         finish = ""

@@ -66,6 +66,13 @@ def prepare(name_or_path: str, precision: str = "bf16", cache: Path | None = Non
     return _from_checkpoint(source, precision, root)
 
 
+def _ending(source: Path, eos: tuple[int, ...]) -> tuple[int, ...]:
+    """`eos`, which must not be empty: the engine refuses every request of a model whose end token it does not know."""
+    if not eos:
+        raise ModelError(f"{source} names no end-of-sequence token: set eos_token_id in its generation_config.json")
+    return eos
+
+
 def shipped() -> dict[str, Path]:
     """The models that come with the package, by name."""
     home = Path(str(importlib.resources.files("trimtab"))) / "models"
@@ -90,6 +97,7 @@ def _from_checkpoint(source: Path, precision: str, root: Path) -> PreparedModel:
     checkpoint = open_checkpoint(source)
     shape = checkpoint.shape
     vocabulary = read_vocabulary(source, shape.vocab)
+    eos = _ending(source, vocabulary.eos)
     digest = _digest([*checkpoint.files, source / "generation_config.json", *(source / n for n in COPIED)], precision)
     numbers = sum(_product(form) for _, form in expected(shape))
     needed = int(numbers * BYTES[precision])
@@ -105,7 +113,7 @@ def _from_checkpoint(source: Path, precision: str, root: Path) -> PreparedModel:
         layers=shape.layers,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
-        eos_token_ids=vocabulary.eos,
+        eos_token_ids=eos,
         tokenizer_json=tokenizer if tokenizer.exists() else None,
         chat_template=vocabulary.chat_template,
         digest=digest,
@@ -117,11 +125,10 @@ def _fill(fresh: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, precision
     for name in COPIED:
         if (checkpoint.folder / name).exists():
             shutil.copyfile(checkpoint.folder / name, fresh / name)
-    # The engine refuses every request of a model whose end token it does not know, and takes it from this file.
+    # The engine takes the end tokens from this file.
     path = checkpoint.folder / "generation_config.json"
     settings: dict[str, Any] = read_json(path) if path.exists() else {}
-    if vocabulary.eos:
-        settings["eos_token_id"] = list(vocabulary.eos)
+    settings["eos_token_id"] = list(vocabulary.eos)
     (fresh / "generation_config.json").write_bytes(msgspec.json.encode(settings))
     if vocabulary.tokenizer_json is not None and not (fresh / tokenizer_ir.NAMES[0]).exists():
         tokenizer_ir.write_tokenizer(vocabulary.tokenizer_json, fresh, vocabulary.marks)
@@ -144,7 +151,7 @@ def _from_ir(source: Path) -> PreparedModel:
         layers=sizes.layers,
         kv_heads=sizes.kv_heads,
         head_dim=sizes.head_dim,
-        eos_token_ids=vocabulary.eos,
+        eos_token_ids=_ending(source, vocabulary.eos),
         tokenizer_json=vocabulary.tokenizer_json,
         chat_template=vocabulary.chat_template,
         digest=_digest(files, "ir"),
@@ -171,7 +178,7 @@ def _from_gguf(source: Path, root: Path) -> PreparedModel:
         layers=facts.layers,
         kv_heads=facts.kv_heads,
         head_dim=facts.head_dim,
-        eos_token_ids=facts.eos,
+        eos_token_ids=_ending(source, facts.eos),
         tokenizer_json=written,
         chat_template=facts.chat_template,
         digest=digest,

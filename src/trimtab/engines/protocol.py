@@ -108,7 +108,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """New tokens of one request. `finish`: '' goes on, else stop, length, refused (with `message`) or ignored."""
+    """New tokens of one request. `finish`: '' goes on, else stop, length, refused (with `message`), ignored or lost."""
 
     id: int
     tokens: list[int]

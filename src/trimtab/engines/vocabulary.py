@@ -24,15 +24,15 @@ def read_vocabulary(folder: Path, vocab: int) -> Vocabulary:
     """Collect from generation_config.json, config.json, tokenizer_config.json and tokenizer.json what is there.
 
     A chat model often ends its turn with another token than its pre-training did: all of them end an answer.
-    Errors: ModelError for a file that is broken, or a tokenizer that knows more tokens than the model has rows.
+    Errors: ModelError for a file that is broken, or a tokenizer with ids the model has no rows for.
     """
     names = ("generation_config.json", "config.json", "tokenizer_config.json", "tokenizer.json")
     files = {name: read_json(folder / name) if (folder / name).exists() else {} for name in names}
     ids = token_ids(files["tokenizer.json"])
-    if ids and max(ids.values()) >= vocab:
+    if ids and (max(ids.values()) >= vocab or min(ids.values()) < 0):
         raise ModelError(
-            f"{folder}: the tokenizer has ids up to {max(ids.values())}, the model only {vocab} rows: "
-            "the two do not belong together"
+            f"{folder}: the tokenizer has ids from {min(ids.values())} to {max(ids.values())}, the model rows 0 to "
+            f"{vocab - 1}: the two do not belong together"
         )
     settings = files["tokenizer_config.json"]
     eos = [*_listed(files["generation_config.json"]), *_listed(files["config.json"])]

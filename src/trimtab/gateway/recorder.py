@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from trimtab.errors import TrimtabError
+from trimtab.errors import DiskFull, TrimtabError
 from trimtab.gateway import wire
 from trimtab.trace import Call, Payload, Record, Score
 
@@ -150,6 +150,11 @@ class Recorder:
                 if item.call is None:
                     writer.append_scores(item.trace_id, item.scores)
         except (TrimtabError, OSError) as error:
+            if len(batch) > 1 and not isinstance(error, DiskFull):
+                # One record that the store cannot take must not cost the others; sending twice is harmless.
+                for item in batch:
+                    self._write(writer, [item])
+                return
             self.failed += len(batch)
             if not self._warned:
                 log.error("traces are being lost, serving goes on: %s", error)

@@ -16,6 +16,8 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that `data` completed."""
+        if not self.tail and b"\r" not in data and data.find(b"\n\n") == len(data) - 2 >= 0:
+            return [data]  # one whole event, as most reads are
         searched = max(0, len(self.tail) - 4)
         whole = self.tail + data if self.tail else data
         events: list[bytes] = []

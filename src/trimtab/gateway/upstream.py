@@ -119,23 +119,50 @@ def _plain(endpoint: Endpoint, status: int, headers: tuple[tuple[bytes, bytes], 
     return Reply(status=status, headers=(*kept, (b"content-type", b"application/json")), body=shaped)
 
 
+class _Watch:
+    """Ends a read that waits longer than `stall_s`. One timer a stream, looked at as it fires: a timeout object for
+    each read would cost as much as reading."""
+
+    def __init__(self, content: aiohttp.StreamReader, stall_s: float) -> None:
+        self._content = content
+        self._stall_s = stall_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._timer = self._loop.call_later(stall_s, self._look)
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end; TimeoutError after `stall_s` of silence."""
+        self._waiting_since = self._loop.time()
+        data = await self._content.readany()
+        self._waiting_since = None
+        return data
+
+    def _look(self) -> None:
+        """A reader that is not waiting is held up by its client: that is not the upstream's silence."""
+        silent = 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+        if silent >= self._stall_s:
+            self._content.set_exception(TimeoutError())
+        else:
+            self._timer = self._loop.call_later(self._stall_s - silent, self._look)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
 async def _chunks(response: aiohttp.ClientResponse, endpoint: Endpoint) -> AsyncIterator[bytes]:
     """The stream's bytes as they arrive. Closing it half-way closes the connection, so the upstream stops its work."""
+    watch = _Watch(response.content, endpoint.stall_s)
     try:
-        while True:
-            try:
-                async with asyncio.timeout(endpoint.stall_s):
-                    data = await response.content.readany()
-            except TimeoutError as error:
-                message = f"endpoint '{endpoint.name}' was silent for {endpoint.stall_s:g} s in the middle of an answer"
-                raise UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED) from error
-            except (aiohttp.ClientError, OSError) as error:
-                message = f"endpoint '{endpoint.name}' cut the answer ({_reason(error)})"
-                raise UpstreamFailed(message, status=502, code="stream_cut", end=EndState.CUT) from error
-            if not data:
-                return
+        while data := await watch.read():
             yield data
+    except TimeoutError as error:
+        message = f"endpoint '{endpoint.name}' was silent for {endpoint.stall_s:g} s in the middle of an answer"
+        raise UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED) from error
+    except (aiohttp.ClientError, OSError) as error:
+        message = f"endpoint '{endpoint.name}' cut the answer ({_reason(error)})"
+        raise UpstreamFailed(message, status=502, code="stream_cut", end=EndState.CUT) from error
     finally:
+        watch.close()
         response.close()
 
 

@@ -14,6 +14,8 @@ import msgspec
 from trimtab.errors import RequestRefused
 from trimtab.money import Usage
 
+# More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
+_MAX_COUNT = 2**40
 _EMPTY = msgspec.Raw(b"")
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -204,7 +206,7 @@ def usage(raw: Any) -> Usage | None:
 
 def _count(holder: Any, name: str) -> int:
     number = holder.get(name) if isinstance(holder, dict) else None
-    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
+    return number if type(number) is int and 0 < number < _MAX_COUNT else 0
 
 
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:

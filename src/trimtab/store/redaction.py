@@ -137,9 +137,12 @@ def _scrub_payload(payload: Payload) -> Payload:
         if not any(needle in lowered for needle in _NEEDLES):
             return payload
         request, response = _scrub_value(payload.request), _scrub_value(payload.response)
-    except RecursionError:
+    except (RecursionError, UnicodeError):
         # What cannot be searched is not written.
-        request, response = {"trimtab": "the body was nested too deeply to be searched for secrets"}, None
+        request, response = (
+            {"trimtab": "the body was nested too deeply, or no valid Unicode, and was not searched for secrets"},
+            None,
+        )
     return Payload(payload.call_id, request, response)
 
 

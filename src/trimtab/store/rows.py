@@ -26,8 +26,8 @@ INSERT_SCORE = "INSERT OR REPLACE INTO scores (trace_id, name, source, value, gi
 
 # Bytes; below it zlib costs more time than it saves room. An object's "{" is never the first byte of a zlib stream.
 _WORTH_COMPRESSING = 256
-# A body whose nesting is deeper than the interpreter's stack is not worth a lost call.
-_TOO_DEEP = {"trimtab": "the body was nested too deeply to be kept"}
+# A body deeper than the interpreter's stack, or with half a character in it, is not worth a lost call.
+_UNFIT = {"trimtab": "the body was nested too deeply, or no valid Unicode, and is not kept"}
 
 
 def row_of(call: Call) -> tuple[Any, ...]:
@@ -86,8 +86,8 @@ def _text(value: object) -> str | None:
 def _packed(value: dict[str, Any]) -> bytes:
     try:
         plain = msgspec.json.encode(value)
-    except RecursionError:
-        plain = msgspec.json.encode(_TOO_DEEP)
+    except (RecursionError, UnicodeError):
+        plain = msgspec.json.encode(_UNFIT)
     return plain if len(plain) < _WORTH_COMPRESSING else zlib.compress(plain, 1)
 
 

@@ -148,18 +148,22 @@ class TraceReader:
             days.close()
 
     def _starts(self, days: _Days, wanted: TraceFilter, limit: int | None) -> dict[str, int]:
-        """Trace id → start; newest day first, until `limit` traces are known to be newer than every day not read."""
+        """Trace id → start; newest day first, until `limit` traces are known to be newer than every day not read.
+
+        One day more is read than holds them, since what goes on after midnight may have begun before.
+        """
         starts: dict[str, int] = {}
         condition, values = wanted.where()
+        newer = 2**63
         for path in reversed(days.paths):
             midnight = schema.day_start_ns(path)
             if wanted.since_ns is not None and midnight + schema.DAY_NS <= wanted.since_ns:
                 break
             query = f"SELECT trace_id, min(started_ns) FROM calls WHERE {condition} GROUP BY trace_id"
-            for name, start in days.select(path, query, values):
-                starts[name] = start
-            if limit is not None and sum(start >= midnight for start in starts.values()) >= limit:
+            starts.update(days.select(path, query, values))
+            if limit is not None and sum(start >= newer for start in starts.values()) >= limit:
                 break
+            newer = midnight
         return starts
 
     def _places(self, days: _Days, names: Collection[str]) -> dict[str, _Place]:

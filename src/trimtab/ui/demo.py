@@ -69,13 +69,13 @@ def service(options: Options, say: Callable[[str], None]) -> Iterator[Service]:
             CONFIG.format(
                 folder=_toml(str(options.store)),
                 url=_toml(engine.url),
-                model=_toml(options.model),
+                model=_toml(engine.models[0]),
                 price=_toml(options.price),
             )
         )
         with GatewayProcess(config) as gateway:
             say(f"gateway ready at {gateway.url}, recording into {options.store}")
-            yield Service(gateway.url, engine.url, options.model)
+            yield Service(gateway.url, engine.url, engine.models[0])
 
 
 def _toml(text: str) -> str:
@@ -133,10 +133,12 @@ def progress(run: Run, prices: PriceTable, price: str) -> Progress:
         input_tokens=used_in,
         output_tokens=used_out,
         cost_nanodollars=cost.nanodollars if cost else None,
-        seconds=now - run.started,
+        seconds=now - run.started if run.started else 0.0,
     )
 
 
 def _running(active: Active, now: float) -> Running:
-    agent, _, action = active.action.rpartition(": ")
+    agent, said, action = active.action.partition(": ")
+    if not said:
+        agent, action = "", active.action
     return Running(active.session, active.family.replace("_", " "), agent, action, now - active.started)

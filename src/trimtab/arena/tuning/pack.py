@@ -30,7 +30,7 @@ class Row(msgspec.Struct):
 
 
 def rows(examples: Iterable[Example], tokenizer: Tokenizer, width: int) -> Iterator[Row]:
-    """Rows of at most `width` tokens, in the order in which they fill up; what is longer than a row is an error."""
+    """Rows of at most `width` tokens, in the order in which they fill up; a longer example has a row of its own."""
     open_rows: dict[str, Row] = {}
     heads: dict[str, int] = {}
     for example in examples:
@@ -38,8 +38,6 @@ def rows(examples: Iterable[Example], tokenizer: Tokenizer, width: int) -> Itera
         if example.agent not in heads:
             heads[example.agent] = len(tokenizer.encode(example.head, add_special_tokens=False).ids)
         head = heads[example.agent]
-        if len(ids) > width:
-            raise ValueError(f"an example of {len(ids)} tokens does not fit rows of {width}: widen the rows")
         row = open_rows.get(example.agent)
         if row is None or len(row.ids) + len(ids) - head > width:
             if row is not None:

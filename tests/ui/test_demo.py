@@ -1,0 +1,99 @@
+"""The demo as a user runs it: to the end, kept up, and stopped half-way."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trimtab.store.traces import TraceReader
+
+DEMO = [sys.executable, "-m", "trimtab", "demo"]
+
+
+def children(marker: str) -> list[int]:
+    """Processes whose environment carries `marker`: everything the demo started, however deep."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (folder / "environ").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {"TRIMTAB_TEST_MARK": str(tmp_path)}
+
+
+@pytest.mark.engine
+def test_runs_to_the_end_and_every_call_is_recorded_and_priced(tmp_path: Path) -> None:
+    command = [*DEMO, "--sessions", "6", "--speed", "0", "--store", str(tmp_path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    audit = json.loads(done.stdout)
+    (folder,) = tmp_path.iterdir()
+    traces = list(TraceReader(folder).scan())
+    assert len(traces) == 6
+    calls = [call for trace in traces for call in trace.calls]
+    assert audit["totals"]["calls"] == len(calls) >= 6
+    assert all(call.cost_nanodollars and call.usage.output_tokens and call.end == "complete" for call in calls)
+    assert all(call.workflow == "dealership" and not call.derived for call in calls)
+    assert all([score.name for score in trace.scores] == ["success"] for trace in traces)
+    assert not children(str(tmp_path))
+
+
+@pytest.mark.engine
+def test_keep_prints_a_curl_and_an_sdk_snippet_that_work(tmp_path: Path) -> None:
+    command = [*DEMO, "--sessions", "1", "--speed", "0", "--store", str(tmp_path), "--keep"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(tmp_path)) as process:
+        assert process.stdout is not None
+        text = ""
+        while "print(answer" not in text:
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+        curl = re.search(r"^curl .*?'$", text, re.S | re.M)
+        snippet = text[text.index("from openai") :]
+        assert curl
+        answer = subprocess.run(["bash", "-c", curl[0]], capture_output=True, text=True, timeout=60, check=True)
+        assert json.loads(answer.stdout)["choices"][0]["message"]["role"] == "assistant"
+        sdk = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60, check=True)
+        assert "ChatCompletionMessage" in sdk.stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert not children(str(tmp_path))
+
+
+@pytest.mark.engine
+def test_ctrl_c_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [*DEMO, "--sessions", "400", "--speed", "0", "--store", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(tmp_path)
+    ) as process:
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("*/calls-*")) and time.monotonic() < until:
+            time.sleep(0.2)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        said = process.stdout.read() if process.stdout else ""
+    assert "Traceback" not in said
+    assert "trimtab: stopped" in said
+    assert not children(str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    assert sum(summary.calls for summary in TraceReader(folder).traces(limit=1000)) > 0
+
+
+def test_an_unknown_price_class_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    command = [*DEMO, "--price", "no-such-model", "--store", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "no list price for 'no-such-model'" in done.stderr
+    assert not list(tmp_path.iterdir())
