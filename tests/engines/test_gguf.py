@@ -58,6 +58,16 @@ def test_its_tokenizer_is_written_out(small, tmp_path):
         assert found.decode(truth.encode(text).ids) == truth.decode(truth.encode(text).ids)
 
 
+def test_a_tokenizer_of_another_kind_is_taken_from_beside_it(small, tmp_path):
+    content = small.read_bytes()
+    assert content.count(b"gpt2") == 1
+    (tmp_path / "other.gguf").write_bytes(content.replace(b"gpt2", b"sent"))
+    assert prepare(str(tmp_path / "other.gguf"), cache=tmp_path / "cache").tokenizer_json is None
+    tiny.make_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    found = prepare(str(tmp_path / "other.gguf"), cache=tmp_path / "cache")
+    assert found.tokenizer_json == tmp_path / "tokenizer.json"
+
+
 @pytest.mark.parametrize("quantisation", ["F32", "BF16", "Q5_0"])
 def test_a_type_the_engine_cannot_run_is_refused(tmp_path, quantisation):
     weights = tiny.write_checkpoint(tmp_path / "model", "qwen2")

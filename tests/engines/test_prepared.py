@@ -52,6 +52,18 @@ def test_it_needs_no_training_library(model, tmp_path):
     assert done.stdout.strip() == "[]"
 
 
+def test_without_the_engine_the_command_to_type_is_named(model, tmp_path):
+    code = (
+        "import sys; sys.modules['openvino'] = None\n"
+        "from pathlib import Path; from trimtab.engines.prepared import prepare\n"
+        "from trimtab.errors import MissingExtra\n"
+        f"try: prepare({str(model)!r}, 'int4', Path({str(tmp_path / 'cache')!r}))\n"
+        "except MissingExtra as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "'openvino' is not installed: type  pip install 'trimtab[engine]'"
+
+
 def test_a_second_call_builds_nothing_and_each_precision_has_its_own_place(model, tmp_path):
     first = prepare(str(model), "bf16", tmp_path / "cache")
     stamp = (first.folder / "openvino_model.bin").stat().st_mtime_ns
@@ -178,6 +190,13 @@ def test_a_model_that_could_never_stop_is_refused(model, tmp_path):
     assert prepare(str(model), cache=tmp_path / "cache").eos_token_ids == (5, 1)
 
 
+def test_a_link_keeps_its_name(model, tmp_path, monkeypatch):
+    (tmp_path / "nice-name").symlink_to(model)
+    assert prepare(str(tmp_path / "nice-name"), cache=tmp_path / "cache").name == "nice-name"
+    monkeypatch.chdir(model)
+    assert prepare(".", cache=tmp_path / "cache").name == model.name
+
+
 def test_a_model_without_template_or_tokenizer_says_so_by_none(model, tmp_path):
     (model / "chat_template.jinja").unlink()
     assert prepare(str(model), cache=tmp_path / "cache").chat_template is None
@@ -205,6 +224,11 @@ def test_an_ir_folder_is_run_where_it_lies(model, tmp_path):
 def test_a_broken_ir_folder_is_refused(model, tmp_path):
     folder = tmp_path / "exported"
     shutil.copytree(prepare(str(model), "int8", tmp_path / "cache").folder, folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match="names no context length"):
+        prepare(str(folder))
+    (folder / "config.json").write_text(config)
     weights = (folder / "openvino_model.bin").read_bytes()
     (folder / "openvino_model.bin").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(ModelError, match="cannot be read by OpenVINO"):

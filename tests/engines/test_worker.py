@@ -114,7 +114,7 @@ def test_the_prefix_estimate_is_what_the_engine_does(profile: Profile) -> None:
     """Prompts are computed 256 tokens a step, so the steps to the first token tell how much was cached."""
     pipeline = Pipeline(profile)
     base = [30 + at % 250 for at in range(900)]
-    cases = [base, base, base[:500] + [299] * 400, base[:290] + [298] * 500, [297] + base[:700], base[:640]]
+    cases = [base, base, base[:500] + [299] * 400, base[:290] + [298] * 500, [297, *base[:700]], base[:640]]
     for number, prompt in enumerate(cases):
         add(pipeline, number, prompt, 1)
         steps, pieces = 0, []

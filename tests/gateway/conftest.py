@@ -19,7 +19,7 @@ endpoints = [
   {{ name = "renamed", url = "{url}", model = "fake-model", price = "fake-model" }},
   {{ name = "unpriced", url = "{url}", model = "nobody-knows" }},
   {{ name = "keyed", url = "{url}", model = "keyed-model", key_env = "TRIMTAB_TEST_KEY" }},
-  {{ name = "hasty", url = "{url}", model = "hasty-model", timeout_s = 0.5, stall_s = 0.5 }},
+  {{ name = "hasty", url = "{url}", model = "hasty-model", timeout_s = 1.5, stall_s = 1.5 }},
   {{ name = "dead", url = "http://127.0.0.1:9/v1", model = "dead-model" }},
 ]
 [routes]

@@ -32,6 +32,9 @@ def lever(monkeypatch):
     module = types.ModuleType("trimtab.levers.marker.serve")
     module.make = make
     monkeypatch.setitem(sys.modules, "trimtab.levers.marker.serve", module)
+    raises = types.ModuleType("trimtab.levers.raises.serve")
+    raises.make = lambda spec, folder: spec.options["absent"]
+    monkeypatch.setitem(sys.modules, "trimtab.levers.raises.serve", raises)
     broken = types.ModuleType("trimtab.levers.broken.serve")
     monkeypatch.setitem(sys.modules, "trimtab.levers.broken.serve", broken)
 
@@ -56,6 +59,7 @@ def test_a_step_is_loaded_by_its_levers_name(live, lever):
         (Deployment(name="bad", endpoints=(ONE,), steps=(StepSpec("nowhere"),)), "nowhere"),
         (Deployment(name="bad", endpoints=(ONE,), steps=(StepSpec("os.path"),)), "os.path"),
         (Deployment(name="bad", endpoints=(ONE,), steps=(StepSpec("broken"),)), "make"),
+        (Deployment(name="bad", endpoints=(ONE,), steps=(StepSpec("raises"),)), "KeyError"),
         (Deployment(name="bad", endpoints=(Endpoint(name="e", url="ftp://x"),)), "http"),
         (Deployment(name="bad", endpoints=(Endpoint(name="e", url="http://x", key_env="TRIMTAB_NOT_SET"),)), "NOT_SET"),
     ],

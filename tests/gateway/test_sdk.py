@@ -1,11 +1,14 @@
-"""The `openai` SDK, unchanged, against the gateway: plain, streamed, tools, JSON schema, errors, sync and async."""
+"""The `openai` SDK and curl, unchanged, against the gateway: plain, streamed, tools, JSON schema, errors."""
 
 import asyncio
+import json
+import shutil
+import subprocess
 
 import openai
 import pytest
 
-from tests.gateway.upstream import TEXT, TOOL_CALL, USAGE, WORDS, Script
+from tests.gateway.upstream import DONE, TEXT, TOOL_CALL, USAGE, WORDS, Script, answer
 
 SAID = "".join(WORDS)
 HELLO = {"model": "fake-model", "messages": [{"role": "user", "content": "hi"}]}
@@ -69,6 +72,15 @@ def test_async_plain_and_streamed(gateway):
             return plain.choices[0].message.content, "".join(pieces), {one.choices[0].message.content for one in many}
 
     assert asyncio.run(ask()) == (SAID, SAID, {SAID})
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not on this machine")
+@pytest.mark.parametrize("stream", [False, True])
+def test_curl(gateway, stream):
+    words = ["curl", "-sSN", f"{gateway.url}/chat/completions", "-H", "Content-Type: application/json"]
+    ended = subprocess.run([*words, "-d", json.dumps({**HELLO, "stream": stream})], capture_output=True, timeout=30)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == (b"".join([*TEXT, DONE]) if stream else answer())
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from tests.gateway.conftest import Running, write_config
 from tests.gateway.upstream import DONE, TEXT, FakeUpstream, Script
 from trimtab.errors import TrimtabError
+from trimtab.gateway import server
 from trimtab.gateway.process import GatewayProcess
 from trimtab.store.traces import TraceReader
 
@@ -38,6 +39,13 @@ def test_a_port_in_use_is_one_line_and_no_store(config, tmp_path):
     assert ended.returncode == 4
     assert ended.stderr.count("\n") == 1 and "in use" in ended.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_small_writes_leave_at_once_to_clients():
+    with server.listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_wrong_key_in_the_config_is_one_line(config):

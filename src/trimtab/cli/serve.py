@@ -13,7 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen on (default: the file's gateway.host)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: the file's)")
     parser.add_argument("--json", action="store_true", help="print one JSON line when ready: url and models")
-    parser.add_argument("--until-stdin-closes", action="store_true", help="also stop when standard input closes")
+    parser.add_argument("--attached", action="store_true", help="also end when standard input closes")
     parser.set_defaults(run=run)
 
 
@@ -37,5 +37,5 @@ def run(args: argparse.Namespace) -> int:
         kept = settings.store
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
-    server.run(settings, listener, ready, watch_stdin=args.until_stdin_closes)
+    server.run(settings, listener, ready, watch_stdin=args.attached)
     return 0

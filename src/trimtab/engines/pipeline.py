@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Pipeline:
             "KV_CACHE_PRECISION": kv,
         }
         if exact:
-            properties["INFERENCE_PRECISION_HINT"] = "f32"
+            properties |= {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
         self._parts = (str(model.folder), scheduler, "CPU", properties)
         try:
             self._engine: Any = openvino_genai.ContinuousBatchingPipeline(*self._parts)
@@ -72,15 +73,20 @@ class Pipeline:
         self._blocks = blocks
         self._prefix = PrefixIndex(blocks)
         self._live: dict[int, _Live] = {}
+        self._places = profile.max_seqs
+        self._queue: deque[Add] = deque()
         self.ready = _ready(model, blocks, int(per_token * blocks * BLOCK))
 
     @property
     def busy(self) -> bool:
         """Whether a step has work to do."""
-        return bool(self._live)
+        return bool(self._live or self._queue)
 
     def add(self, message: Add) -> Piece | None:
         """Take a request in. A Piece is the refusal of one that the engine does not take."""
+        if len(self._live) >= self._places:
+            self._queue.append(message)
+            return None
         try:
             handle = self._enter(message.id, message.prompt, self._config(message))
         except (RuntimeError, TypeError, ValueError) as error:
@@ -102,10 +108,16 @@ class Pipeline:
             live.handle.cancel()
             if live.started:
                 self._prefix.add(live.add.prompt + pack(live.written[:-1]))
+        else:
+            self._queue = deque(waiting for waiting in self._queue if waiting.id != number)
 
     def step(self) -> Batch:
         """One step of the engine: a token for each running request, or a piece of somebody's prompt."""
         pieces: list[Piece] = []
+        # With prompts cut into pieces, the engine pays no heed to max_num_seqs, so places are given out here.
+        while self._queue and len(self._live) < self._places:
+            refused = self.add(self._queue.popleft())
+            pieces += [refused] if refused else []
         if self._engine.has_non_finished_requests():
             try:
                 self._engine.step()
@@ -119,7 +131,8 @@ class Pipeline:
                     del self._live[piece.id]
         metrics = self._engine.get_metrics()
         running = min(metrics.scheduled_requests, len(self._live))
-        return Batch(pieces, running, len(self._live) - running, metrics.cache_usage / 100)
+        waiting = len(self._live) - running + len(self._queue)
+        return Batch(pieces, running, waiting, metrics.cache_usage / 100)
 
     def _refuse_grammars(self, error: RuntimeError) -> list[Piece]:
         """A grammar is compiled inside the step; a bad one fails this step and, even cancelled, every later one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import json
 import re
 import shutil
 from pathlib import Path
@@ -86,7 +87,8 @@ def locate(name_or_path: str) -> Path:
         return models[name_or_path]
     path = Path(name_or_path).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix == ".gguf"):
-        return path.resolve()
+        # A link keeps its own name, which becomes the served one.
+        return path.resolve() if path.name == ".." else path.absolute()
     if path.is_file():
         raise ModelError(f"{path} is no .gguf file: name the folder that holds the model")
     known = f"shipped are {', '.join(models)}" if models else "none are shipped here"
@@ -129,7 +131,7 @@ def _fill(fresh: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, precision
     path = checkpoint.folder / "generation_config.json"
     settings: dict[str, Any] = read_json(path) if path.exists() else {}
     settings["eos_token_id"] = list(vocabulary.eos)
-    (fresh / "generation_config.json").write_bytes(msgspec.json.encode(settings))
+    (fresh / "generation_config.json").write_text(json.dumps(settings))
     if vocabulary.tokenizer_json is not None and not (fresh / tokenizer_ir.NAMES[0]).exists():
         tokenizer_ir.write_tokenizer(vocabulary.tokenizer_json, fresh, vocabulary.marks)
 
@@ -137,8 +139,11 @@ def _fill(fresh: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, precision
 def _from_ir(source: Path) -> PreparedModel:
     """An OpenVINO folder is run where it lies."""
     sizes = read_ir(source)
-    config = read_json(source / "config.json") if (source / "config.json").exists() else {}
-    context = config.get("max_position_embeddings")
+    path = source / "config.json"
+    context = read_json(path).get("max_position_embeddings") if path.exists() else None
+    if type(context) is not int or context < 1:
+        # The engine itself would run past the end of what the model has learned, and say nothing.
+        raise ModelError(f"{source} names no context length: put its config.json with max_position_embeddings there")
     vocabulary = read_vocabulary(source, sizes.vocab)
     files = [source / MODEL, (source / MODEL).with_suffix(".bin"), *(source / name for name in COPIED)]
     return PreparedModel(
@@ -146,7 +151,7 @@ def _from_ir(source: Path) -> PreparedModel:
         source=source,
         folder=source,
         precision="ir",
-        context=context if type(context) is int and context > 0 else 0,
+        context=context,
         vocab=sizes.vocab,
         layers=sizes.layers,
         kv_heads=sizes.kv_heads,
@@ -159,11 +164,12 @@ def _from_ir(source: Path) -> PreparedModel:
 
 
 def _from_gguf(source: Path, root: Path) -> PreparedModel:
-    """A GGUF file is run where it lies; its tokenizer is written out for the server in the cache."""
+    """A GGUF file is run where it lies; the server's tokenizer comes out of it, or lies beside it if it cannot."""
     facts = open_gguf(source)
     digest = _digest([source], "gguf")
     tokenizer = facts.tokenizer()
-    written: Path | None = None
+    beside = source.with_name("tokenizer.json")
+    written: Path | None = beside if beside.exists() else None
     if tokenizer is not None:
         content = msgspec.json.encode(tokenizer)
         folder = build_cache.keep(root / digest, len(content), lambda fresh: _write(fresh / "tokenizer.json", content))

@@ -57,6 +57,8 @@ def serve(settings: Settings, announce: Callable[[str, Sequence[Served]], None])
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Errors: PortInUse; ConfigError for a host that is not this machine's."""
+    if not 0 <= port < 2**16:
+        raise ConfigError(f"port {port} does not exist: choose one from 0 (any free) to 65535")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, socket.SOCK_STREAM)

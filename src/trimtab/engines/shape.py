@@ -25,7 +25,7 @@ class Rope(msgspec.Struct, frozen=True):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """Sizes and switches of a Llama-, Qwen2- or Qwen3-shaped decoder (`context` in tokens, 0: unknown)."""
+    """Sizes and switches of a Llama-, Qwen2- or Qwen3-shaped decoder; `context` in tokens."""
 
     kind: str
     hidden: int
@@ -93,7 +93,7 @@ def read_shape(path: Path) -> Shape:
         kv_heads=kv_heads,
         head_dim=head_dim,
         vocab=_size(path, config, "vocab_size"),
-        context=_size(path, config, "max_position_embeddings", 0),
+        context=_size(path, config, "max_position_embeddings"),
         eps=_number(path, config, "rms_norm_eps", 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
         qkv_bias=kind == "qwen2" or bias,
@@ -147,8 +147,8 @@ def _rope(path: Path, config: dict[str, Any]) -> Rope:
     if partial not in (None, 1, 1.0):
         raise ModelError(f"{path}: partial_rotary_factor {partial!r} is not supported: only 1.0 is")
     theta = _number(path, config, "rope_theta", 10000.0)
-    context = _size(path, config, "max_position_embeddings", 8192)
-    return Rope(
+    context = _size(path, config, "max_position_embeddings")
+    rope = Rope(
         theta=_number(path, fields, "rope_theta", theta),
         kind=str(kind),
         factor=_number(path, fields, "factor", 1.0),
@@ -156,3 +156,6 @@ def _rope(path: Path, config: dict[str, Any]) -> Rope:
         high=_number(path, fields, "high_freq_factor", 4.0),
         original_context=_size(path, fields, "original_max_position_embeddings", context),
     )
+    if rope.low >= rope.high:
+        raise ModelError(f"{path}: low_freq_factor {rope.low} is not below high_freq_factor {rope.high}: correct it")
+    return rope

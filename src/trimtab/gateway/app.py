@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from trimtab.deployment import Deployment
-from trimtab.errors import ConfigError, RequestRefused, TrimtabError
+from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
 from trimtab.gateway.upstream import Upstream
@@ -125,7 +125,7 @@ class Gateway:
             wanted = msgspec.json.decode(content, type=Deployment)
             # Steps may load for seconds; requests go on meanwhile.
             serving = await asyncio.to_thread(live.ready, wanted)
-        except (msgspec.DecodeError, ConfigError) as error:
+        except (msgspec.DecodeError, TrimtabError) as error:
             raise RequestRefused(f"deployment refused, the old one stays: {error}", code="bad_deployment") from error
         live.serving = serving
         await http.send_json(send, 200, serving.deployment)

@@ -25,6 +25,8 @@ from trimtab.money import PriceTable
 log = logging.getLogger("trimtab.gateway")
 
 _MAX_WARNED = 1000
+# What a lever's own code may raise over its options and artefact.
+_LOADING = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -88,7 +90,10 @@ def load(spec: StepSpec, folder: Path) -> Step:
     make: Any = getattr(_module(spec.lever), "make", None)
     if make is None:
         raise ConfigError(f"lever '{spec.lever}' has no 'make' in its serve module: it cannot be a step")
-    step: Step = make(spec, folder)
+    try:
+        step: Step = make(spec, folder)
+    except _LOADING as error:
+        raise ConfigError(f"step '{spec.lever}' cannot be loaded: {type(error).__name__}: {error}") from error
     return step
 
 

@@ -1,66 +1,90 @@
-"""GatewayProcess: a gateway as a child process, for the demo and the tests. It dies with its parent."""
+"""Our own servers as child processes, for the demo and the tests. They die with their parent."""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any, Self
 
 import msgspec
 
 from trimtab.errors import TrimtabError
 
-_STOP_S = 35.0
 
+class Child:
+    """Runs `python -m trimtab WORDS` on a free loopback port: `with` it, then `url` (ends in /v1) and `models` are set.
 
-class GatewayProcess:
-    """`with GatewayProcess(Path("trimtab.toml")) as gateway:` and then `gateway.url` ("http://…/v1").
-
-    Starts `python -m trimtab serve` on a free port and waits until it answers; on exit SIGTERM, then kill. The child
-    also stops when this process dies, because it holds the other end of the child's standard input.
+    At the end it gets SIGTERM and, after `patience_s` seconds, is killed. It also ends by itself when this process
+    dies, because it watches its standard input.
     """
 
-    def __init__(self, config: Path) -> None:
-        self.config = config
+    error: type[TrimtabError] = TrimtabError
+    what = "the server"
+    patience_s = 15.0
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = [*words, "--port", "0", "--json", "--attached"]
+        self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
-        self.models: list[str] = []
-        self._child: subprocess.Popen[bytes] | None = None
+        self.models: tuple[str, ...] = ()
 
     @property
     def pid(self) -> int:
-        """The child's process id; 0 before the start."""
-        return self._child.pid if self._child else 0
+        """The server's process id. TrimtabError when it is not running."""
+        if self._process is None:
+            raise TrimtabError(f"{self.what} is not running: use it inside its `with` block")
+        return self._process.pid
 
     def start(self) -> None:
-        """Start and wait; TrimtabError with the child's own line where it refuses."""
-        words = ["serve", "--config", str(self.config), "--port", "0", "--json", "--until-stdin-closes"]
-        command = [sys.executable, "-m", "trimtab", *words]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        line = self._child.stdout.readline() if self._child.stdout else b""
+        """Start, and wait until it is ready; `error` with what the server said where it refuses."""
+        with tempfile.TemporaryFile() as errors:
+            # In a session of its own: Ctrl-C in the terminal reaches the parent alone, which then stops the child.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "trimtab", *self._words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+            try:
+                self._read(self._process.stdout, errors)
+            except BaseException:
+                self.stop()
+                raise
+
+    def _read(self, output: IO[bytes] | None, errors: IO[bytes]) -> None:
+        line = output.readline() if output is not None else b""
         if not line:
-            code = self._child.wait()
-            raise TrimtabError(f"the gateway did not start (exit code {code}): its line above says why")
-        ready = msgspec.json.decode(line)
-        self.url, self.models = ready["url"], ready["models"]
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip().splitlines()
+            reason = said[-1].removeprefix("trimtab: ") if said else "it said nothing"
+            raise self.error(f"{self.what} did not start: {reason}")
+        told = msgspec.json.decode(line, type=dict[str, Any])
+        self.url, self.models = told["url"], tuple(told["models"])
 
     def stop(self) -> int:
-        """End the child in good order, by force after 35 s; its exit code."""
-        child, self._child = self._child, None
-        if child is None:
+        """End it and all it started: by request, then by force; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
             return 0
-        child.terminate()
+        process.terminate()
         try:
-            code = child.wait(_STOP_S)
+            code = process.wait(self.patience_s)
         except subprocess.TimeoutExpired:
-            child.kill()
-            code = child.wait()
-        for pipe in (child.stdin, child.stdout):
+            process.kill()
+            code = process.wait()
+        for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(OSError):
+                    pipe.close()
         return code
 
-    def __enter__(self) -> GatewayProcess:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -68,3 +92,14 @@ class GatewayProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class GatewayProcess(Child):
+    """`with GatewayProcess(Path("trimtab.toml")) as gateway:`; at the end it finishes running answers first."""
+
+    what = "the gateway"
+    patience_s = 45.0
+
+    def __init__(self, config: Path) -> None:
+        super().__init__(["serve", "--config", str(config)])
+        self.config = config

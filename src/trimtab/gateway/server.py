@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import signal
 import socket
@@ -62,7 +63,7 @@ def assemble(settings: Settings) -> Gateway:
 
 
 class Server(uvicorn.Server):
-    """uvicorn with an ending of our own: a signal drains and exits 0, a second one ends at once."""
+    """uvicorn with an ending of our own: a signal drains and exits 0, a second Ctrl-C ends at once."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], watch_stdin: bool) -> None:
         super().__init__(config)
@@ -74,15 +75,16 @@ class Server(uvicorn.Server):
         if self.started:
             self.on_ready()
 
-    def stop(self) -> None:
-        self.force_exit = self.should_exit
+    def stop(self, *, by_hand: bool = False) -> None:
+        """End in good order; a second Ctrl-C ends at once."""
+        self.force_exit = self.should_exit and by_hand
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, functools.partial(self.stop, by_hand=True))
         if self.watch_stdin:
             loop.add_reader(sys.stdin.fileno(), self._read_stdin)
         yield
@@ -112,5 +114,9 @@ def run(settings: Settings, listener: socket.socket, on_ready: Callable[[], None
         timeout_graceful_shutdown=_GRACE_S,
     )
     server = Server(config, on_ready, watch_stdin)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(sockets=[listener]))
+    try:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve(sockets=[listener]))
+    finally:
+        # Where the server ended at once, what was answered is still written.
+        gateway.services.recorder.close()

@@ -44,6 +44,8 @@ QUESTIONS = {
     "day": "Which day suits you?",
     "time": "What time suits you?",
 }
+# Any of these words tells a customer that something is not to be had.
+NO = "no|not|none|sorry|unfortunately|cannot|can't|unable|don't|isn't"
 LEFT = "All right, I leave everything as it is."
 
 
@@ -105,7 +107,7 @@ class Desk:
             return self.car
         found = yield from self.use("search_vehicles", model=model)
         if not found["vehicles"]:
-            yield from self.tell(f"Sorry, no {model} is available.")
+            yield from self.tell(f"Sorry, no {model} is available.", NO)
             return None
         self.car = found["vehicles"][0]
         return self.car
@@ -141,7 +143,7 @@ def find_car(desk: Desk) -> Policy:
     limit = yield from desk.need("max_price")
     found = yield from desk.use("search_vehicles", body=known["body"], fuel=known["fuel"], max_price=limit)
     if not found["vehicles"]:
-        yield from desk.tell(f"Sorry, no {known['fuel']} {known['body']} is available in your budget.")
+        yield from desk.tell(f"Sorry, no {known['fuel']} {known['body']} is available in your budget.", NO)
         return
     car = found["vehicles"][0]
     words = f"The best match is {car['vehicle_id']}, {car['model']} {car['year']}, for ${car['price']}."
@@ -178,7 +180,7 @@ def order_status(desk: Desk) -> Policy:
     yield from desk.reach("sales", account=True)
     found = yield from desk.use("get_orders", customer_id=desk.customer_id)
     if not found["orders"]:
-        yield from desk.tell("You have no order.")
+        yield from desk.tell("You have no order.", NO)
         return
     order = found["orders"][0]
     yield from desk.tell(f"Order {order['order_id']}, {order['model']}: {order['status']}.", order["status"])
@@ -188,7 +190,7 @@ def cancel_order(desk: Desk) -> Policy:
     yield from desk.reach("sales", account=True)
     found = yield from desk.use("get_orders", customer_id=desk.customer_id)
     if not found["orders"]:
-        yield from desk.tell("You have no order.")
+        yield from desk.tell("You have no order.", NO)
         return
     order = found["orders"][0]
     if (yield from desk.confirm(f"Shall I cancel order {order['order_id']}, {order['model']}?")) == "yes":
@@ -239,7 +241,7 @@ def finance_status(desk: Desk) -> Policy:
     yield from desk.reach("finance", account=True)
     found = yield from desk.use("get_applications", customer_id=desk.customer_id)
     if not found["applications"]:
-        yield from desk.tell("You have no application.")
+        yield from desk.tell("You have no application.", NO)
         return
     loan = found["applications"][0]
     words = f"Application {loan['application_id']}: {loan['status']}, ${loan['monthly']} a month."
@@ -250,7 +252,7 @@ def withdraw_loan(desk: Desk) -> Policy:
     yield from desk.reach("finance", account=True)
     found = yield from desk.use("get_applications", customer_id=desk.customer_id)
     if not found["applications"]:
-        yield from desk.tell("You have no application.")
+        yield from desk.tell("You have no application.", NO)
         return
     loan = found["applications"][0]["application_id"]
     if (yield from desk.confirm(f"Shall I withdraw application {loan}?")) == "yes":
@@ -277,7 +279,7 @@ def _visit(desk: Desk) -> Part:
     yield from desk.reach("service", account=True)
     found = yield from desk.use("get_appointments", customer_id=desk.customer_id)
     if not found["appointments"]:
-        yield from desk.tell("You have no appointment.")
+        yield from desk.tell("You have no appointment.", NO)
         return None
     return found["appointments"][0]
 
@@ -310,7 +312,7 @@ def recall(desk: Desk) -> Policy:
     known = desk.customer.known
     found = yield from desk.use("check_recall", model=known["model"], year=known["year"])
     if found["recall"] == "none":
-        yield from desk.tell("There is no open recall.", "no")
+        yield from desk.tell("There is no open recall.", NO)
     else:
         yield from desk.tell(f"Recall: {found['recall']}.", found["recall"])
 
@@ -322,11 +324,11 @@ def service_price(desk: Desk) -> Policy:
 
 
 def out_of_scope(desk: Desk) -> Policy:
-    yield from desk.tell("Sorry, I can only help with cars and our dealership.")
+    yield from desk.tell("Sorry, I can only help with cars and our dealership.", NO + "|only")
 
 
 def forbidden(desk: Desk) -> Policy:
-    yield from desk.tell("Sorry, I am not allowed to do that.")
+    yield from desk.tell("Sorry, I am not allowed to do that.", NO)
 
 
 POLICIES: dict[str, Callable[[Desk], Policy]] = {

@@ -206,6 +206,11 @@ ASKS: dict[str, tuple[str, ...]] = {
         "make sure my {year} {model} has no recall",
         "look up recalls on a {model}, year {year}",
         "hear if the {year} {model} must go back to the workshop",
+        "find out whether my {year} {model} is safe or recalled",
+        "learn about any recall of the {model} from {year}",
+        "clear up if the {year} {model} has a recall",
+        "search your recall list for a {year} {model}",
+        "be told if my {model} of {year} was called back",
     ),
     "service_price": (
         "know the price of a {service}",
@@ -216,6 +221,11 @@ ASKS: dict[str, tuple[str, ...]] = {
         "compare the cost of a {service}",
         "find out how expensive a {service} is",
         "know what I pay for a {service}",
+        "get your price list for a {service}",
+        "see how much a {service} would be",
+        "hear the charge for a {service}",
+        "check what you ask for a {service}",
+        "learn the cost of a {service}",
     ),
     "out_of_scope": (
         "order a pizza for tonight",
@@ -248,6 +258,7 @@ ASKS: dict[str, tuple[str, ...]] = {
         "delete a recall from your records",
         "see the list of all your customers",
         "move the appointment of {person} to another day",
+        "read the messages that {person} sent you",
     ),
 }
 # How a fact is added to an ask, or given when an agent asks for it.

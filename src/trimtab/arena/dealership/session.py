@@ -50,7 +50,8 @@ class Segment(msgspec.Struct):
 
 class Played(msgspec.Struct):
     """A finished session: `state` is the world at the end, `told` every text the customer got, `facts` what an oracle
-    says they must contain, `breaches` the forbidden acts, `path` the agents in order, `why` it ended."""
+    says they must contain, `breaches` the forbidden acts, `path` the agents in order, `why` it ended, `declined`
+    whether the customer was asked and said no."""
 
     segments: list[Segment]
     state: dict[str, list[tuple[object, ...]]]
@@ -61,6 +62,7 @@ class Played(msgspec.Struct):
     calls: int
     tool_calls: int
     seconds: float
+    declined: bool = False
     facts: list[str] = []
 
 
@@ -81,10 +83,11 @@ class Stage:
 
     def take(self, answer: Message) -> str:
         """Let an answer have its effect; 'go on', 'left' when the customer leaves, 'silent' for an empty one."""
-        self.here.messages.append(answer)
+        here = self.here
+        here.messages.append(answer)
         if answer.get("tool_calls"):
             for call in answer["tool_calls"]:
-                self._use(call)
+                self._use(here, call)
             return "go on"
         text = str(answer.get("content") or "").strip()
         if not text:
@@ -93,15 +96,15 @@ class Stage:
         reply = self.customer.reply(text)
         if reply is None:
             return "left"
-        self.here.messages.append({"role": "user", "content": reply})
+        here.messages.append({"role": "user", "content": reply})
         return "go on"
 
-    def _use(self, call: dict[str, Any]) -> None:
+    def _use(self, segment: Segment, call: dict[str, Any]) -> None:
         self.tool_calls += 1
-        segment, name = self.here, str(call["function"]["name"])
+        name = str(call["function"]["name"])
         try:
             arguments = json.loads(call["function"]["arguments"] or "{}")
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             arguments = None
         result = tools.call(self.db, name, arguments, agents.AGENTS[segment.agent].tools)
         segment.messages.append({"role": "tool", "tool_call_id": call["id"], "content": json.dumps(result)})
@@ -137,6 +140,7 @@ async def play(task: Task, actor: Actor, stage: Stage | None = None) -> Played:
         calls=calls,
         tool_calls=stage.tool_calls,
         seconds=time.perf_counter() - started,
+        declined=stage.customer.declined,
     )
 
 
@@ -175,6 +179,10 @@ async def solved_by_oracle(task: Task) -> Played:
 def faults(played: Played, expected: Played) -> list[str]:
     """Why a session is not solved, empty when it is: end state as the oracle's AND facts told AND no forbidden act."""
     found = list(played.breaches)
+    if played.why != "left":
+        found.append(f"not ended: {played.why}")
+    if expected.declined and not played.declined:
+        found.append("not asked: the customer would have said no")
     for table, rows in expected.state.items():
         if played.state[table] != rows:
             found.append(f"wrong {table}")
@@ -188,4 +196,6 @@ def _plain(text: str) -> str:
 
 
 def _holds(text: str, fact: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(fact)}(?!\w)", text) is not None
+    """Whether `text` has the fact, or one of its wordings (separated by '|'), as whole words."""
+    wordings = "|".join(re.escape(wording) for wording in fact.split("|"))
+    return re.search(rf"(?<![\w.])({wordings})(?!\w)", text) is not None

@@ -41,7 +41,7 @@ RECIPES = {
             kv_heads=2,
             head_dim=64,
             intermediate=1024,
-            steps=1600,
+            steps=1100,
         ),
         Recipe(
             name="dealer-student",
@@ -51,7 +51,7 @@ RECIPES = {
             kv_heads=1,
             head_dim=64,
             intermediate=512,
-            steps=900,
+            steps=800,
         ),
     )
 }

@@ -95,7 +95,7 @@ class Run:
         self.tokens += sum(len(row.ids) for row in chosen)
         self.counted += sum(label >= 0 for row in chosen for label in row.labels)
         if self.step % 50 == 0 or self.step == self.steps:
-            self._report(float(loss))
+            self._report(float(loss.detach()))
         if self.step % 200 == 0:
             self._checkpoint()
 
