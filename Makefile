@@ -17,18 +17,21 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 models: $(VENV)/.dev
-	$(BIN)/python -m trimtab.arena.dealership.train all
+	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(BIN)/python -m trimtab.arena.tuning.train all
+	$(BIN)/python benchmarks/models.py --cards
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trimtab needs Python 3.11 or newer: make demo PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: on Debian type  apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine]'
+	@echo "Setting up $(VENV): the gateway and the inference engine (about 350 MB, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,dev]'
+	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.6 GB, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,dev]'
 	@touch $@ $(VENV)/.engine
 
 clean:

@@ -13,6 +13,8 @@ TrimtabError
 └── ArenaError           the dealership cannot run what it was asked to
 """
 
+import importlib.util
+
 
 class TrimtabError(Exception):
     """Root of the tree: the command line prints the message on one line and exits with `exit_code`."""
@@ -34,6 +36,13 @@ class MissingExtra(TrimtabError):
     def __init__(self, extra: str, package: str) -> None:
         super().__init__(f"'{package}' is not installed: type  pip install 'trimtab[{extra}]'")
         self.extra = extra
+
+
+def require(extra: str, *modules: str) -> None:
+    """MissingExtra for the first of `modules` that cannot be imported; imports none of them."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(extra, module)
 
 
 class PortInUse(TrimtabError):

@@ -73,6 +73,23 @@ def test_streamed_and_whole_are_the_same_tokens(pipeline: Pipeline) -> None:
     assert whole.finish in ("stop", "length")
 
 
+def test_a_pause_gathers_the_tokens_between_the_first_and_the_last(profile: Profile) -> None:
+    pipeline = Pipeline(profile, pause=600.0)
+    add(pipeline, 1, [40, 41, 42], logprobs=True)
+    add(pipeline, 2, [40, 41, 42], logprobs=True, streamed=False)
+    pieces: dict[int, list[Piece]] = {1: [], 2: []}
+    while pipeline.busy:
+        batch = pipeline.step()
+        for piece in batch.pieces if batch else ():
+            pieces[piece.id].append(piece)
+    (whole,) = pieces[2]
+    first, rest = pieces[1]
+    assert len(first.tokens) == 1
+    assert first.tokens + rest.tokens == whole.tokens
+    assert len(first.logprobs + rest.logprobs) == len(whole.tokens) > 2
+    assert (first.finish, rest.finish) == ("", whole.finish)
+
+
 def test_cancel_frees_the_place(pipeline: Pipeline) -> None:
     add(pipeline, 10, [50, 51], 500)
     pipeline.step()

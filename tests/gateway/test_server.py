@@ -63,10 +63,9 @@ def test_a_missing_secret_is_named(config, monkeypatch):
     assert "TRIMTAB_TEST_KEY" in ended.stderr
 
 
-def test_a_second_gateway_on_one_store_is_refused(config, capfd):
-    with GatewayProcess(config[0]), pytest.raises(TrimtabError, match="did not start"):
+def test_a_second_gateway_on_one_store_is_refused(config):
+    with GatewayProcess(config[0]), pytest.raises(TrimtabError, match=r"did not start: .*store"):
         GatewayProcess(config[0]).start()
-    assert "store" in capfd.readouterr().err
 
 
 def test_sigterm_finishes_what_runs_records_it_and_exits_0(config, tmp_path):

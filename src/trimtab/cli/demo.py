@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from trimtab.config import shipped_prices
-from trimtab.errors import ConfigError
+from trimtab.errors import ConfigError, require
 from trimtab.plan import audit, report
 from trimtab.store.traces import TraceReader
 from trimtab.ui import demo
@@ -46,6 +46,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     if shipped_prices().find(args.price) is None:
         raise ConfigError(f"no list price for '{args.price}': take one of {', '.join(shipped_prices().prices)}")
+    require("engine", "openvino_genai", "tokenizers", "jinja2", "starlette")
     folder = args.store / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     options = demo.Options(
         store=folder,

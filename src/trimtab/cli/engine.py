@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trimtab.errors import require
+
 if TYPE_CHECKING:
     from trimtab.engines.served import Served
 
@@ -30,6 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serve models, OpenAI-compatible, until Ctrl-C."""
+    require("engine", "openvino_genai", "tokenizers", "jinja2", "starlette")
     from trimtab.engines.serve import Settings, serve
 
     settings = Settings(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,11 @@ class _Live:
 class Pipeline:
     """A model in the engine. One thread only may use it."""
 
-    def __init__(self, profile: Profile) -> None:
-        """Prepare and load what `profile` names. Errors: ModelError, MissingExtra."""
+    def __init__(self, profile: Profile, pause: float = 0.0) -> None:
+        """Prepare and load what `profile` names; `pause`: the least seconds between two pieces of a stream.
+
+        The first tokens and the last are never held back. Errors: ModelError, MissingExtra.
+        """
         try:
             import openvino_genai
         except ImportError as error:
@@ -73,6 +77,8 @@ class Pipeline:
         self._blocks = blocks
         self._prefix = PrefixIndex(blocks)
         self._live: dict[int, _Live] = {}
+        self._pause, self._told = pause, 0.0
+        self._running = openvino_genai.GenerationStatus.RUNNING
         self._places = profile.max_seqs
         self._queue: deque[Add] = deque()
         self.ready = _ready(model, blocks, int(per_token * blocks * BLOCK))
@@ -111,8 +117,11 @@ class Pipeline:
         else:
             self._queue = deque(waiting for waiting in self._queue if waiting.id != number)
 
-    def step(self) -> Batch:
-        """One step of the engine: a token for each running request, or a piece of somebody's prompt."""
+    def step(self) -> Batch | None:
+        """One step of the engine: a token for each running request, or a piece of somebody's prompt.
+
+        None when there is nothing to tell yet, which never happens without a `pause`.
+        """
         pieces: list[Piece] = []
         # With prompts cut into pieces, the engine pays no heed to max_num_seqs, so places are given out here.
         while self._queue and len(self._live) < self._places:
@@ -123,12 +132,20 @@ class Pipeline:
                 self._engine.step()
             except RuntimeError as error:
                 pieces += self._refuse_grammars(error)
+        now = time.monotonic()
+        due = now - self._told >= self._pause
         for live in list(self._live.values()):
-            piece = self._read(live)
+            if not due and live.started and live.handle.get_status() == self._running:
+                continue  # its tokens wait inside the engine, where they cost nothing
+            piece = self._read(live, due)
             if piece is not None:
                 pieces.append(piece)
                 if piece.finish:
                     del self._live[piece.id]
+        if self._live and not due and not pieces:
+            return None
+        if due:  # for all streams at once, so that the server wakes once
+            self._told = now
         metrics = self._engine.get_metrics()
         running = min(metrics.scheduled_requests, len(self._live))
         waiting = len(self._live) - running + len(self._queue)
@@ -160,7 +177,7 @@ class Pipeline:
             self._live[live.add.id] = live
         return pieces
 
-    def _read(self, live: _Live) -> Piece | None:
+    def _read(self, live: _Live, due: bool) -> Piece | None:
         finish = ""
         fresh: list[int] = []
         while live.handle.can_read():
@@ -169,14 +186,14 @@ class Pipeline:
                 if live.add.logprobs:
                     live.logprobs += output.generated_log_probs
                 finish = self._finish(output.finish_reason)
-        if not fresh and not finish:
+        if not fresh and not finish and not (due and live.tokens and live.add.streamed):
             return self._silent(live)
         if not live.started:
-            live.started = True
+            live.started = due = True
             self._prefix.add(live.add.prompt)
         live.tokens += fresh
         live.written += fresh
-        if not finish and not live.add.streamed:
+        if not finish and not (due and live.add.streamed):
             return None
         if finish:  # the last token is never computed on, so its key and value are not in the cache
             self._prefix.add(live.add.prompt + pack(live.written[:-1]))

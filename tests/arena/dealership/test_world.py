@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.arena.dealership import world
@@ -39,6 +39,7 @@ def test_numbers_are_never_given_twice():
     assert len({world.number(db, "O") for _ in range(50)}) == 50
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60_000), st.sampled_from(world.TERMS), st.integers(0, 60_000))
 def test_instalments_pay_loan_and_interest_and_no_dollar_a_month_more(price, months, down):
     rate = world.monthly(price, months, down)

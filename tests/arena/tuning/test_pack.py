@@ -39,6 +39,17 @@ def test_an_example_longer_than_a_row_has_a_row_of_its_own(examples, tokenizer):
     assert sorted(row.ids for row in alone) == sorted(encode(tokenizer, e.text)[0] for e in examples[:6])
 
 
+def test_a_longer_example_shares_its_row_with_nobody_and_the_others_still_share(examples, tokenizer):
+    lengths = sorted(len(encode(tokenizer, example.text)[0]) for example in examples)
+    width = lengths[len(lengths) * 3 // 4]
+    mixed = list(rows(examples, tokenizer, width))
+    assert {max(row.parts) == 1 for row in mixed if len(row.ids) > width} == {True}
+    assert sum(len(row.ids) > width for row in mixed) == sum(length > width for length in lengths)
+    assert any(max(row.parts) > 1 for row in mixed)
+    got = sorted(ids for row in mixed for ids, _, _ in parts_of(row))
+    assert got == sorted(encode(tokenizer, example.text)[0] for example in examples)
+
+
 def test_packed_rows_give_the_logits_of_the_sequences_alone(packed, tiny, tokenizer):
     import torch
 

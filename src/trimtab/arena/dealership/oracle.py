@@ -127,7 +127,8 @@ class Desk:
         before = dict(self.customer.known)
         self.reply = yield Say(question)
         if self.customer.declined:
-            yield from self.tell(LEFT)
+            # Who is asked must have been told what it is about.
+            yield from self.tell(LEFT, *re.findall(r"[\w:]*\d[\w:]*", question))
             return "no"
         return "yes" if self.customer.known == before else "change"
 

@@ -58,13 +58,25 @@ def call(db: sqlite3.Connection, name: str, arguments: Any, allowed: tuple[str, 
     for key, value in arguments.items():
         if key not in spec.params:
             return {"error": f"unknown argument {key}"}
-        kind = JSON_TYPES[spec.params[key].rstrip("?")]
-        if not isinstance(value, kind) or isinstance(value, bool) or (isinstance(value, int) and abs(value) > 10**9):
+        if not _fits(value, spec.params[key].rstrip("?")):
             return {"error": f"{key} must be {spec.params[key].rstrip('?')}"}
     missing = [key for key, kind in spec.params.items() if not kind.endswith("?") and key not in arguments]
     if missing:
         return {"error": f"missing argument {missing[0]}"}
     return spec.run(db, **arguments)
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a value has this JSON type and can go into the database: half a surrogate and huge numbers cannot."""
+    if not isinstance(value, JSON_TYPES[kind]) or isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return abs(value) <= 10**9
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _one(db: sqlite3.Connection, query: str, *values: object) -> sqlite3.Row | None:

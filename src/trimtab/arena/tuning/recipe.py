@@ -20,12 +20,12 @@ class Recipe(msgspec.Struct, frozen=True):
     head_dim: int
     intermediate: int
     steps: int
-    rows: int = 6
+    rows: int = 2
     width: int = 768
     vocabulary: int = 2048
     context: int = 2048
-    learning_rate: float = 2e-3
-    warmup: int = 40
+    learning_rate: float = 1.5e-3
+    warmup: int = 80
     decay: float = 0.4
     seed: int = 1
 
@@ -41,7 +41,7 @@ RECIPES = {
             kv_heads=2,
             head_dim=64,
             intermediate=1024,
-            steps=1100,
+            steps=1700,
         ),
         Recipe(
             name="dealer-student",
@@ -51,7 +51,7 @@ RECIPES = {
             kv_heads=1,
             head_dim=64,
             intermediate=512,
-            steps=800,
+            steps=700,
         ),
     )
 }

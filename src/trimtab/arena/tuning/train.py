@@ -78,7 +78,7 @@ class Run:
         self._clock = time.process_time()
 
     def advance(self) -> None:
-        """One optimiser step; every 50 a line of progress, every 200 a checkpoint."""
+        """One optimiser step; every 100 a line of progress, every 200 a checkpoint."""
         import torch
 
         for optimiser in self.optimisers:
@@ -94,7 +94,7 @@ class Run:
         self.step += 1
         self.tokens += sum(len(row.ids) for row in chosen)
         self.counted += sum(label >= 0 for row in chosen for label in row.labels)
-        if self.step % 50 == 0 or self.step == self.steps:
+        if self.step % 100 == 0 or self.step == self.steps:
             self._report(float(loss.detach()))
         if self.step % 200 == 0:
             self._checkpoint()
