@@ -105,6 +105,8 @@ def _check_values(schema: dict[str, Any], where: str) -> None:
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise _malformed(f"{where}.required", "must be a list of names")
+    if not isinstance(schema.get("$ref", ""), str):
+        raise _malformed(f"{where}.$ref", "must be a text such as '#/$defs/name'")
     if "enum" in schema and not (isinstance(schema["enum"], list) and schema["enum"]):
         raise _malformed(f"{where}.enum", "must be a list that is not empty")
 

@@ -8,8 +8,8 @@ import msgspec
 class Recipe(msgspec.Struct, frozen=True):
     """A Qwen3-shaped model and how it is trained.
 
-    A step takes `rows` rows of `width` tokens; the learning rate warms up for `warmup` steps, stays, and falls
-    linearly to 0 over the last `decay` share of `steps`.
+    A step takes `rows` rows of `width` tokens, and in the first `drills` steps one row of copying besides. The learning
+    rate warms up for `warmup` steps, stays, and falls linearly to 0 over the last `decay` share of `steps`.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Recipe(msgspec.Struct, frozen=True):
     intermediate: int
     steps: int
     rows: int = 2
+    drills: int = 300
     width: int = 768
     vocabulary: int = 2048
     context: int = 2048
@@ -41,7 +42,7 @@ RECIPES = {
             kv_heads=2,
             head_dim=64,
             intermediate=1024,
-            steps=1700,
+            steps=1200,
         ),
         Recipe(
             name="dealer-student",

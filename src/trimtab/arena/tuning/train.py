@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trimtab.arena.tuning import copying
 from trimtab.arena.tuning.corpus import Example, examples
 from trimtab.arena.tuning.pack import Row, batch, rows
 from trimtab.arena.tuning.recipe import RECIPES, Recipe
@@ -216,8 +217,10 @@ def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[list[Row]]:
         examples("train", 2_000, recipe.seed * 1_000 + block) for block in itertools.count()
     )
     filled = rows(source, tokenizer, recipe.width)
-    while chosen := list(itertools.islice(filled, recipe.rows)):
-        yield chosen
+    drills = copying.rows(tokenizer, recipe.width, recipe.seed)
+    for step in itertools.count():
+        chosen = list(itertools.islice(filled, recipe.rows))
+        yield [*chosen, next(drills)] if step < recipe.drills else chosen
 
 
 def validation(recipe: Recipe, tokenizer: Tokenizer) -> list[Row]:
