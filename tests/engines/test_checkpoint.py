@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """A checkpoint folder: everything that can be wrong with it is one clear line."""
 
 import json

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """GGUF files: run exactly as the same weights from a checkpoint do, or refused in one line."""
 
 import gguf

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """The engine held against transformers in float32, for each shape and each precision.
 
 Measured on 200 random tokens, six shapes; the limits leave a factor of about 1.3 to 5:

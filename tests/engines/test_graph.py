@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """The graph: what the engine needs of it, and rotary frequencies by hand. (Numbers are held in test_golden.)"""
 
 import math

@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """The safetensors reader: right numbers from good files, one ModelError from any other bytes."""
 
 import json

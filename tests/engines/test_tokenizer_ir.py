@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """OpenVINO tokenizers built from tokenizer.json: the same ids and texts as the `tokenizers` library gives."""
 
 import json

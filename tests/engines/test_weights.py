@@ -1,4 +1,3 @@
-# ruff: noqa: TID253  (tests may load what they test at once)
 """Weight formats: what a graph constant yields is the numpy rounding, bit for bit where the format allows."""
 
 import numpy as np

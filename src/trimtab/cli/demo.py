@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
             print(report.to_json(measured))
         else:
             console.print(report.draw(measured))
-            _next(console, folder, up.gateway_url)
+            _next(console, folder)
         if args.keep:
             console.print(SNIPPETS.format(url=up.gateway_url, model=up.model), highlight=False)
             while True:
@@ -84,11 +85,15 @@ def _recorded(folder: Path, calls: int, patience_s: float = 5.0) -> None:
         time.sleep(0.1)
 
 
-def _next(console: Console, folder: Path, gateway_url: str) -> None:
+def _next(console: Console, folder: Path) -> None:
     newest = TraceReader(folder).traces(limit=1)
     name = newest[0].id[:12] if newest else "ID"
     store = f"--store {folder}"
+    called = sys.argv[0] if Path(sys.argv[0]).name == "trimtab" else "trimtab"
     console.print("\n[bold]Next[/]")
-    console.print(f"  .venv/bin/trimtab traces list {store}", highlight=False)
-    console.print(f"  .venv/bin/trimtab traces show {name} {store}", highlight=False)
-    console.print("  .venv/bin/trimtab demo --keep        # and call the gateway yourself", highlight=False)
+    for words in (
+        f"traces list {store}",
+        f"traces show {name} {store}",
+        "demo --keep  # and call the gateway yourself",
+    ):
+        console.print(f"  {called} {words}", highlight=False, soft_wrap=True)

@@ -8,8 +8,8 @@ import msgspec
 class Recipe(msgspec.Struct, frozen=True):
     """A Qwen3-shaped model and how it is trained.
 
-    A step takes `rows` rows of `width` tokens, and in the first `drills` steps one row of copying besides. The learning
-    rate warms up for `warmup` steps, stays, and falls linearly to 0 over the last `decay` share of `steps`.
+    A step takes `rows` rows of `width` tokens; the learning rate warms up for `warmup` steps, stays, and falls
+    linearly to 0 over the last `decay` share of `steps`.
     """
 
     name: str
@@ -20,13 +20,12 @@ class Recipe(msgspec.Struct, frozen=True):
     head_dim: int
     intermediate: int
     steps: int
-    rows: int = 2
-    drills: int = 300
+    rows: int = 6
     width: int = 768
     vocabulary: int = 2048
     context: int = 2048
-    learning_rate: float = 1.5e-3
-    warmup: int = 80
+    learning_rate: float = 2e-3
+    warmup: int = 40
     decay: float = 0.4
     seed: int = 1
 
@@ -42,7 +41,7 @@ RECIPES = {
             kv_heads=2,
             head_dim=64,
             intermediate=1024,
-            steps=1200,
+            steps=1600,
         ),
         Recipe(
             name="dealer-student",
@@ -52,7 +51,7 @@ RECIPES = {
             kv_heads=1,
             head_dim=64,
             intermediate=512,
-            steps=700,
+            steps=300,
         ),
     )
 }

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trimtab.arena.tuning import copying
 from trimtab.arena.tuning.corpus import Example, examples
 from trimtab.arena.tuning.pack import Row, batch, rows
 from trimtab.arena.tuning.recipe import RECIPES, Recipe
@@ -79,7 +78,7 @@ class Run:
         self._clock = time.process_time()
 
     def advance(self) -> None:
-        """One optimiser step; every 100 a line of progress, every 200 a checkpoint."""
+        """One optimiser step; every 50 a line of progress, every 200 a checkpoint."""
         import torch
 
         for optimiser in self.optimisers:
@@ -95,7 +94,7 @@ class Run:
         self.step += 1
         self.tokens += sum(len(row.ids) for row in chosen)
         self.counted += sum(label >= 0 for row in chosen for label in row.labels)
-        if self.step % 100 == 0 or self.step == self.steps:
+        if self.step % 50 == 0 or self.step == self.steps:
             self._report(float(loss.detach()))
         if self.step % 200 == 0:
             self._checkpoint()
@@ -217,10 +216,8 @@ def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[list[Row]]:
         examples("train", 2_000, recipe.seed * 1_000 + block) for block in itertools.count()
     )
     filled = rows(source, tokenizer, recipe.width)
-    drills = copying.rows(tokenizer, recipe.width, recipe.seed)
-    for step in itertools.count():
-        chosen = list(itertools.islice(filled, recipe.rows))
-        yield [*chosen, next(drills)] if step < recipe.drills else chosen
+    while chosen := list(itertools.islice(filled, recipe.rows)):
+        yield chosen
 
 
 def validation(recipe: Recipe, tokenizer: Tokenizer) -> list[Row]:
