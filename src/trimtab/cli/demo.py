@@ -33,9 +33,9 @@ print(answer.choices[0].message)
 
 def add(parser: argparse.ArgumentParser) -> None:
     """`trimtab demo`."""
-    parser.add_argument("--sessions", type=int, default=90, help="customers to serve (default %(default)s)")
+    parser.add_argument("--sessions", type=int, default=600, help="customers to serve (default %(default)s)")
     parser.add_argument("--concurrency", type=int, default=8, help="sessions at once (default %(default)s)")
-    parser.add_argument("--speed", type=float, default=1.0, help="how much faster customers arrive; 0 = all at once")
+    parser.add_argument("--speed", type=float, default=7.0, help="how much faster customers arrive; 0 = all at once")
     parser.add_argument("--model", default="dealer-teacher", help="shipped name or checkpoint folder")
     parser.add_argument("--price", default="gpt-4o", help="model whose list price is counted (default %(default)s)")
     parser.add_argument("--store", type=Path, default=Path(".trimtab/demo"), help="parent folder of the record")

@@ -43,9 +43,9 @@ class Options(msgspec.Struct, frozen=True):
     store: Path
     model: str = "dealer-teacher"
     price: str = "gpt-4o"
-    sessions: int = 90
+    sessions: int = 600
     concurrency: int = 8
-    speed: float = 1.0
+    speed: float = 7.0
     seed: int = 0
 
 
