@@ -1,5 +1,6 @@
 """The demo as a user runs it: to the end, kept up, and stopped half-way."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,20 @@ def children(marker: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def interruptible() -> None:
+    """A child of a shell's background job would ignore Ctrl-C; a user's does not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whatever the test finds, the demo does not outlive it."""
+    try:
+        yield
+    finally:
+        process.terminate()
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -52,7 +68,12 @@ def test_runs_to_the_end_and_every_call_is_recorded_and_priced(tmp_path: Path) -
 @pytest.mark.engine
 def test_keep_prints_a_curl_and_an_sdk_snippet_that_work(tmp_path: Path) -> None:
     command = [*DEMO, "--sessions", "1", "--speed", "0", "--store", str(tmp_path), "--keep"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(tmp_path)) as process:
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment(tmp_path), preexec_fn=interruptible
+        ) as process,
+        ended(process),
+    ):
         assert process.stdout is not None
         text = ""
         while "print(answer" not in text:
@@ -74,9 +95,17 @@ def test_keep_prints_a_curl_and_an_sdk_snippet_that_work(tmp_path: Path) -> None
 @pytest.mark.engine
 def test_ctrl_c_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [*DEMO, "--sessions", "400", "--speed", "0", "--store", str(tmp_path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(tmp_path)
-    ) as process:
+    with (
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment(tmp_path),
+            preexec_fn=interruptible,
+        ) as process,
+        ended(process),
+    ):
         until = time.monotonic() + 120
         while not list(tmp_path.glob("*/calls-*")) and time.monotonic() < until:
             time.sleep(0.2)

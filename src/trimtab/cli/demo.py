@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
     if not console.is_terminal:
         console = Console(stderr=args.json, width=WIDTH)
     with demo.service(options, lambda text: console.print(f"[dim]{text}[/]")) as up:
-        run = demo.play(options, up)
+        run = demo.play(options, up, console)
         _recorded(folder, sum(session.calls for session in run.sessions))
         measured = audit.measure(TraceReader(folder).scan())
         if args.json:
@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
             console.print(report.draw(measured))
             _next(console, folder)
         if args.keep:
-            console.print(SNIPPETS.format(url=up.gateway_url, model=up.model), highlight=False)
+            console.print(SNIPPETS.format(url=up.gateway_url, model=up.model), highlight=False, soft_wrap=True)
             while True:
                 time.sleep(3600)
     return 0

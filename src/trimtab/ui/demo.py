@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
+from rich.console import Console
 
 from trimtab.arena.client import Target
 from trimtab.arena.dealership import tasks
@@ -83,12 +84,12 @@ def _toml(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def play(options: Options, up: Service) -> Run:
+def play(options: Options, up: Service, console: Console) -> Run:
     """Play the sessions through the gateway with a live view, and hand each one's success to its trace."""
     todo = tasks.draw("test", options.sessions, options.seed)
     run = Run(Target(up.gateway_url, up.model), todo, Pace(options.concurrency, options.speed))
     header = Header(up.model, up.gateway_url, options.price, title="Harbor Road Motors, served through Trimtab")
-    with Live(header) as view:
+    with Live(header, console) as view:
         asyncio.run(_watched(run, up, view, options.price))
     return run
 
