@@ -112,6 +112,15 @@ class Desk:
         self.car = found["vehicles"][0]
         return self.car
 
+    def record(self, agent: str, kind: str) -> Part:
+        """The customer's first order, application or appointment; None, with the customer told, if there is none."""
+        yield from self.reach(agent, account=True)
+        found = (yield from self.use(f"get_{kind}s", customer_id=self.customer_id))[f"{kind}s"]
+        if not found:
+            yield from self.tell(f"You have no {kind}.", NO)
+            return None
+        return found[0]
+
     def settle_time(self, tool: str, **arguments: Any) -> Part:
         """A day and a free time, offering others while the wanted one is taken."""
         day = yield from self.need("day")
@@ -178,22 +187,15 @@ def reserve(desk: Desk) -> Policy:
 
 
 def order_status(desk: Desk) -> Policy:
-    yield from desk.reach("sales", account=True)
-    found = yield from desk.use("get_orders", customer_id=desk.customer_id)
-    if not found["orders"]:
-        yield from desk.tell("You have no order.", NO)
-        return
-    order = found["orders"][0]
-    yield from desk.tell(f"Order {order['order_id']}, {order['model']}: {order['status']}.", order["status"])
+    order = yield from desk.record("sales", "order")
+    if order:
+        yield from desk.tell(f"Order {order['order_id']}, {order['model']}: {order['status']}.", order["status"])
 
 
 def cancel_order(desk: Desk) -> Policy:
-    yield from desk.reach("sales", account=True)
-    found = yield from desk.use("get_orders", customer_id=desk.customer_id)
-    if not found["orders"]:
-        yield from desk.tell("You have no order.", NO)
+    order = yield from desk.record("sales", "order")
+    if not order:
         return
-    order = found["orders"][0]
     if (yield from desk.confirm(f"Shall I cancel order {order['order_id']}, {order['model']}?")) == "yes":
         yield from desk.use("cancel_order", order_id=order["order_id"])
         yield from desk.tell(f"Order {order['order_id']} is cancelled.")
@@ -239,23 +241,17 @@ def finance_apply(desk: Desk) -> Policy:
 
 
 def finance_status(desk: Desk) -> Policy:
-    yield from desk.reach("finance", account=True)
-    found = yield from desk.use("get_applications", customer_id=desk.customer_id)
-    if not found["applications"]:
-        yield from desk.tell("You have no application.", NO)
-        return
-    loan = found["applications"][0]
-    words = f"Application {loan['application_id']}: {loan['status']}, ${loan['monthly']} a month."
-    yield from desk.tell(words, loan["status"])
+    loan = yield from desk.record("finance", "application")
+    if loan:
+        words = f"Application {loan['application_id']}: {loan['status']}, ${loan['monthly']} a month."
+        yield from desk.tell(words, loan["status"])
 
 
 def withdraw_loan(desk: Desk) -> Policy:
-    yield from desk.reach("finance", account=True)
-    found = yield from desk.use("get_applications", customer_id=desk.customer_id)
-    if not found["applications"]:
-        yield from desk.tell("You have no application.", NO)
+    filed = yield from desk.record("finance", "application")
+    if not filed:
         return
-    loan = found["applications"][0]["application_id"]
+    loan = filed["application_id"]
     if (yield from desk.confirm(f"Shall I withdraw application {loan}?")) == "yes":
         yield from desk.use("withdraw_application", application_id=loan)
         yield from desk.tell(f"Application {loan} is withdrawn.")
@@ -275,18 +271,8 @@ def service_book(desk: Desk) -> Policy:
             return
 
 
-def _visit(desk: Desk) -> Part:
-    """The customer's service appointment; None, with the customer told, if there is none."""
-    yield from desk.reach("service", account=True)
-    found = yield from desk.use("get_appointments", customer_id=desk.customer_id)
-    if not found["appointments"]:
-        yield from desk.tell("You have no appointment.", NO)
-        return None
-    return found["appointments"][0]
-
-
 def reschedule(desk: Desk) -> Policy:
-    visit = yield from _visit(desk)
+    visit = yield from desk.record("service", "appointment")
     while visit:
         day, time = yield from desk.settle_time("check_bays", service=visit["service"])
         mind = yield from desk.confirm(f"Shall I move your {visit['service']} to {day} at {time}?")
@@ -299,7 +285,7 @@ def reschedule(desk: Desk) -> Policy:
 
 
 def cancel_visit(desk: Desk) -> Policy:
-    visit = yield from _visit(desk)
+    visit = yield from desk.record("service", "appointment")
     if not visit:
         return
     question = f"Shall I cancel {visit['appointment_id']}, {visit['service']} on {visit['day']}?"
