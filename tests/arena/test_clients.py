@@ -12,27 +12,12 @@ import pytest
 from trimtab.arena.client import Caller, Target
 from trimtab.arena.dealership import tasks
 from trimtab.arena.dealership.session import Played, faults, play, solved_by_oracle
-from trimtab.engines.embedded import EmbeddedEngine
-from trimtab.gateway.process import GatewayProcess
 from trimtab.store.traces import TraceReader
 from trimtab.trace import EndState
+from trimtab.ui.demo import Options, service
 
-MODEL = "dealer-teacher"
 TASKS = 6
 WAYS = ("arena", "sdk", "curl")
-CONFIG = """\
-[gateway]
-port = 0
-
-[store]
-folder = {folder}
-
-[[endpoints]]
-name = "engine"
-url = {url}
-model = {model}
-price = "gpt-4o"
-"""
 
 
 def headers(agent, session):
@@ -124,15 +109,10 @@ async def play_all(url, model):
 def runs(tmp_path_factory):
     """(results by way, calls in the store by session)."""
     folder = tmp_path_factory.mktemp("clients")
-    with EmbeddedEngine([MODEL], max_seqs=4) as engine:
-        model = engine.models[0]
-        values = {"folder": str(folder / "traces"), "url": engine.url, "model": model}
-        config = folder / "trimtab.toml"
-        config.write_text(CONFIG.format(**{key: json.dumps(value) for key, value in values.items()}))
-        with GatewayProcess(config) as gateway:
-            results = asyncio.run(play_all(gateway.url, model))
+    with service(Options(store=folder, concurrency=4), say=lambda line: None) as up:
+        results = asyncio.run(play_all(up.gateway_url, up.model))
     stored = defaultdict(list)
-    for trace in TraceReader(folder / "traces").scan(bodies=False):
+    for trace in TraceReader(folder).scan(bodies=False):
         for call in trace.calls:
             stored[call.session].append(call)
     return results, stored

@@ -54,7 +54,6 @@ class Service(msgspec.Struct, frozen=True):
     """What is up while the demo runs."""
 
     gateway_url: str
-    engine_url: str
     model: str
 
 
@@ -76,7 +75,7 @@ def service(options: Options, say: Callable[[str], None]) -> Iterator[Service]:
         )
         with GatewayProcess(config) as gateway:
             say(f"gateway ready at {gateway.url}, recording into {options.store}")
-            yield Service(gateway.url, engine.url, engine.models[0])
+            yield Service(gateway.url, engine.models[0])
 
 
 def _toml(text: str) -> str:
