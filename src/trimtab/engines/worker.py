@@ -17,8 +17,8 @@ from trimtab.errors import ModelError, TrimtabError
 
 _READ = 1 << 16
 # A fast model makes a token a millisecond. One event for each would cost the server, the gateway and the client more
-# than the model itself; nobody can see the difference between those and 100 events a second.
-PAUSE = 0.01
+# than the model itself; nobody can see the difference between those and 50 events a second.
+PAUSE = 0.02
 
 
 class Closed(Exception):
