@@ -17,6 +17,7 @@ RECORD = {
     "steps": 1100,
     "tokens": 4_321_000,
     "counted_tokens": 987_000,
+    "rare": [0.64, 0.86],
     "seed": 7,
     "torch": "2.13.0+cpu",
     "log": [
