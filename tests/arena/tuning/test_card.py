@@ -55,7 +55,7 @@ def mixed():
         "| hand-offs as the oracle's | 87.5% of 8 |",
         "| goal family | solved | of |\n|---|---|---|\n| info | 2 | 2 |\n| reserve | 7 | 8 |\n",
         "Most frequent faults: wrong orders (1).",
-        "greedy, precision int8 |",
+        "greedy, precision int8, in ten draws of tasks |",
     ],
 )
 def test_a_card_tells_what_was_measured(mixed, told):
