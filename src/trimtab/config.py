@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.deployment import Deployment, StepSpec
+from trimtab.deployment import BreakerPolicy, Deployment, RetryPolicy, StepSpec
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
 from trimtab.money import Price, PriceTable
@@ -50,13 +50,24 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: PriceSettings = PriceSettings()
     endpoints: tuple[Endpoint, ...] = ()
     routes: dict[str, str] = {}
+    fallbacks: dict[str, tuple[str, ...]] = {}
+    retry: RetryPolicy = RetryPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
     steps: tuple[StepSpec, ...] = ()
 
     def deployment(self) -> Deployment:
         """The Deployment the file describes."""
         if not self.endpoints:
             raise ConfigError("no [[endpoints]] in the configuration: add one with name, url and model")
-        return Deployment(name="config", endpoints=self.endpoints, routes=self.routes, steps=self.steps)
+        return Deployment(
+            name="config",
+            endpoints=self.endpoints,
+            routes=self.routes,
+            steps=self.steps,
+            fallbacks=self.fallbacks,
+            retry=self.retry,
+            breaker=self.breaker,
+        )
 
     def price_table(self) -> PriceTable:
         """The shipped prices with the file's own laid over them."""

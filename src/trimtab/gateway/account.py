@@ -56,6 +56,7 @@ class Account:
         pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
         if (endpoint := self.notes.endpoint) is not None:
             pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
+            pairs += [("fallback", "true" if self.notes.fallback else "false")]
         if self.overhead_ms is not None:
             pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
         return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
@@ -81,7 +82,6 @@ class Account:
         """The finished call."""
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
-        failed = {"trimtab.step_error": "; ".join(self.notes.step_errors)} if self.notes.step_errors else {}
         return Call(
             id=self.id,
             trace_id=who.trace_id,
@@ -94,7 +94,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**who.tags, **failed},
+            tags={**who.tags, **self.notes.tags()},
             derived=who.derived,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,

@@ -12,12 +12,11 @@ import msgspec
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, http, wire
 from trimtab.gateway.account import Account
-from trimtab.gateway.chain import Reply, Request
+from trimtab.gateway.chain import Reply, Request, UpstreamFailed
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
 from trimtab.gateway.stream import Relay
-from trimtab.gateway.upstream import UpstreamFailed
 from trimtab.trace import EndState
 
 # After [DONE] an upstream has this long to close in good order, so that its connection can be used again.
@@ -70,6 +69,7 @@ class Exchange:
             await self.drain(end)
         finally:
             self.unwatch()
+            self.account.notes.close()
             if self.chunks is not None and hasattr(self.chunks, "aclose"):
                 await self.chunks.aclose()
 
@@ -112,7 +112,7 @@ class Exchange:
             known = ", ".join(self.serving.deployment.models)
             message = f"the model '{head.model}' is not served here: use one of {known}"
             raise RequestRefused(message, status=404, param="model", code="model_not_found")
-        return Request(account.body, head, account.headers, endpoint, who, account.notes)
+        return Request(account.body, head, account.headers, endpoint, who, account.notes, self.serving.deployment)
 
     async def pass_on(self, reply: Reply) -> EndState:
         """A plain answer or the upstream's error, byte for byte."""
@@ -188,6 +188,7 @@ class Exchange:
     def finish(self, end: EndState) -> None:
         """Count the call and hand it to the recorder."""
         account, services = self.account, self.services
+        account.notes.ended(end)
         call = account.call(end)
         services.meter.count(call, account.usage)
         services.meter.step_errors.add(amount=len(account.notes.step_errors))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 
 from trimtab.money import Usage
 from trimtab.trace import Call
@@ -31,6 +32,19 @@ class Counter:
     def lines(self) -> list[str]:
         head = [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} counter"]
         return head + [f"{self.name}{_braces(labels)} {amount:.12g}" for labels, amount in self.sums.items()]
+
+
+class Gauge:
+    """A figure per label set, read when the page is."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], dict[Labels, float]]) -> None:
+        self.name = name
+        self.text = text
+        self.read = read
+
+    def lines(self) -> list[str]:
+        head = [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} gauge"]
+        return head + [f"{self.name}{_braces(labels)} {amount:.12g}" for labels, amount in self.read().items()]
 
 
 class Histogram:
@@ -66,8 +80,11 @@ class Meter:
         self.unpriced = Counter("trimtab_unknown_price_total", "Calls with usage whose model has no price.")
         self.unmetered = Counter("trimtab_usage_missing_total", "Complete calls for which no usage was given.")
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
+        self.retries = Counter("trimtab_retries_total", "Times an endpoint was asked again, by what it answered.")
+        self.fallbacks = Counter("trimtab_fallbacks_total", "Answers by another endpoint than the first choice.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
+        self.gauges: list[Gauge] = []
         self._agents: set[str] = set()
 
     def count(self, call: Call, usage: Usage | None) -> None:
@@ -100,7 +117,8 @@ class Meter:
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
         parts = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        more = (self.retries, self.fallbacks, self.overhead, self.duration, *self.gauges)
+        lines = [line for part in (*parts, *more) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

@@ -19,6 +19,7 @@ from trimtab.config import Settings
 from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
+from trimtab.gateway.failover import Failover
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
@@ -50,16 +51,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 def assemble(settings: Settings) -> Gateway:
     """The gateway that `settings` describe; opens the trace store unless nothing is recorded."""
-    upstream = Upstream()
+    upstream, meter = Upstream(), Meter()
+    failover = Failover(upstream.send, meter)
     folder = Path(settings.store.folder)
-    live = Live(settings.deployment(), settings.price_table(), upstream.send, folder)
+    live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     writer = None
     if settings.store.record != "off":
         from trimtab.store.traces import TraceWriter
 
         writer = TraceWriter(folder)
     recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
-    return Gateway(Services(live, recorder, Meter(), settings.gateway.max_body_bytes), upstream)
+    return Gateway(Services(live, recorder, meter, settings.gateway.max_body_bytes), upstream)
 
 
 class Server(uvicorn.Server):

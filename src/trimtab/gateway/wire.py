@@ -55,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     model: Any = None
     choices: list[Choice] | None = None
     usage: Any = None
+    error: Any = None
 
     @property
     def finish_reason(self) -> str | None:
