@@ -18,6 +18,12 @@ url = "http://127.0.0.1:9/v1"
 model = "my-model"
 [routes]
 fast = "here"
+[fallbacks]
+fast = ["here"]
+[retry]
+attempts = 1
+[breaker]
+failures = 2
 [[steps]]
 lever = "cache"
 options = { ttl_s = 60 }
@@ -36,6 +42,8 @@ def test_a_whole_file_is_read(tmp_path):
     assert settings.gateway.port == 0
     assert deployment.endpoint_for("fast").url == "http://127.0.0.1:9/v1"
     assert deployment.steps[0].options == {"ttl_s": 60}
+    assert deployment.fallbacks == {"fast": ("here",)}
+    assert (deployment.retry.attempts, deployment.breaker.failures) == (1, 2)
 
 
 def test_own_prices_lie_over_the_shipped_ones(tmp_path):
@@ -68,6 +76,10 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("[prices.models]\nm = { input = 1.0 }", "output"),
         ("[[endpoints]]\nname='a'\nurl='u'\n[[endpoints]]\nname='a'\nurl='v'", "twice"),
         ("[[endpoints]]\nname='a'\nurl='u'\n[routes]\nm = 'b'", "'b'"),
+        ("[[endpoints]]\nname='a'\nurl='u'\n[fallbacks]\na = ['b']", "'b'"),
+        ("[[endpoints]]\nname='a'\nurl='u'\nstall_s = 0", "stall_s"),
+        ("[retry]\nattempts = 0", "retry.attempts"),
+        ("[breaker]\nopen_s = -1.0", "breaker.open_s"),
         ("gateway = ", "not valid TOML"),
         ("x = '\udcff'", "not valid TOML"),
     ],
