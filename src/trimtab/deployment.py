@@ -86,18 +86,19 @@ class Deployment(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
             )
 
     def _check_fallbacks(self, names: list[str]) -> None:
-        asked = {*self.models, *names}
+        asked = dict.fromkeys((*self.models, *names))
         for key, wanted in self.fallbacks.items():
             if key not in asked:
                 raise ConfigError(f"fallbacks of '{key}': no such model or endpoint; use one of {', '.join(asked)}")
             for name in wanted:
                 if name not in names:
+                    known = ", ".join(names)
                     raise ConfigError(
-                        f"fallbacks of '{key}' name endpoint '{name}', which is not defined: use one of {', '.join(names)}"
+                        f"fallbacks of '{key}' name endpoint '{name}', which is not defined: use one of {known}"
                     )
 
     def fallbacks_for(self, model: str, endpoint: Endpoint) -> tuple[Endpoint, ...]:
-        """Who is asked when `endpoint` fails, in order: the list of the `model` asked for, else that of the endpoint."""
+        """Who is asked when `endpoint` fails, in order: the list of the `model` asked for, else the endpoint's."""
         names = self.fallbacks[model] if model in self.fallbacks else self.fallbacks.get(endpoint.name, ())
         return tuple(
             other for name in names for other in self.endpoints if other.name == name and name != endpoint.name

@@ -1,4 +1,4 @@
-"""The breaker over any interleaving of attempts and time: opens when it should, locks nobody out, probes one at a time."""
+"""The breaker over any interleaving of attempts and time: opens when it should, and locks nobody out."""
 
 import hypothesis.strategies as st
 import pytest

@@ -178,7 +178,12 @@ def test_an_open_breaker_puts_its_endpoint_last():
 
 @pytest.mark.parametrize(
     ("end", "state"),
-    [(EndState.COMPLETE, "closed"), (EndState.CUT, "open"), (EndState.STALLED, "open"), (EndState.CLIENT_GONE, "closed")],
+    [
+        (EndState.COMPLETE, "closed"),
+        (EndState.CUT, "open"),
+        (EndState.STALLED, "open"),
+        (EndState.CLIENT_GONE, "closed"),
+    ],
 )
 def test_a_streams_end_counts_for_the_breaker(end, state):
     attempts = Attempts(one=Reply(status=200, chunks=object()))
@@ -228,7 +233,9 @@ def test_retry_after_in_its_forms(headers, seconds):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=40) | st.from_regex(rb"[A-Z][a-z]{2}, ?\d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ ?.*", fullmatch=True))
+@given(
+    st.binary(max_size=40) | st.from_regex(rb"[A-Z][a-z]{2}, ?\d+ [A-Z][a-z]{2} \d+ \d+:\d+:\d+ ?.*", fullmatch=True)
+)
 def test_any_retry_after_is_a_wait_or_nothing(text):
     seconds = retry_after(answers(429, ((b"retry-after", text),)), 1_000_000)
     assert seconds is None or 0 <= seconds < float("inf")

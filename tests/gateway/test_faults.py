@@ -49,7 +49,7 @@ HASTY = "timeout_s = 1.5, first_token_s = 1.5, stall_s = 1.0, stream_s = 4.0"
 DEAR = 400 * 2000 + 600 * 500 + 10 * 8000
 CHEAP = 1010 * 1000
 ASKED = {"messages": [{"role": "user", "content": "hi"}]}
-POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\ntraceparent: 00-{}-2222222222222222-01\r\n\r\n"
+POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\ntraceparent: 00-{}-{}-01\r\n\r\n"
 GOOD = [plain(answer())]
 GOOD_STREAM = [*stream(*TEXT, USAGE_CHUNK, DONE), LAST]
 SHOWN = b"".join([*TEXT, DONE])
@@ -113,7 +113,12 @@ EARLY = {
 EARLY_PLAIN = {
     "reset-mid-body": ([plain(answer()[:50], length=400), RESET], 502, "upstream_cut", 3),
     "closed-mid-body": ([plain(answer()[:50], length=400), CLOSE], 502, "upstream_cut", 3),
-    "slow-drip": ([plain(answer()[:9], length=400), *[part for _ in range(40) for part in (b"x", 0.1)]], 504, "upstream_timeout", 1),
+    "slow-drip": (
+        [plain(answer()[:9], length=400), *[part for _ in range(40) for part in (b"x", 0.1)]],
+        504,
+        "upstream_timeout",
+        1,
+    ),
 }
 EARLY_STREAMED = {
     "reset-after-the-role": ([*stream(*ROLE), RESET], 502, "stream_cut", 3),
@@ -121,13 +126,22 @@ EARLY_STREAMED = {
     "done-after-the-role": ([*stream(*ROLE, DONE), LAST], 502, "stream_cut", 3),
     "empty-stream": ([*stream(), LAST], 502, "stream_cut", 3),
     "silence-after-the-role": ([*stream(*ROLE), HANG], 504, "upstream_timeout", 1),
-    "drip-of-comments": ([*stream(), *[part for _ in range(40) for part in (piece(b": ping\n\n"), 0.1)]], 504, "upstream_timeout", 1),
+    "drip-of-comments": (
+        [*stream(), *[part for _ in range(40) for part in (piece(b": ping\n\n"), 0.1)]],
+        504,
+        "upstream_timeout",
+        1,
+    ),
     "error-event-first": ([*stream(*ROLE, IN_BAND), LAST], 529, None, 3),
     "bad-chunk-size": ([*stream(*ROLE), 0.3, b"zz\r\n", CLOSE], 504, "upstream_timeout", 1),
     "stream-under-a-wrong-type": ([*stream(*TEXT, DONE, kind="text/plain"), LAST], 502, "upstream_not_json", 1),
 }
 EITHER = [
-    *(pytest.param(*case, streamed, id=f"{name}-{kind}") for name, case in EARLY.items() for streamed, kind in ((False, "plain"), (True, "stream"))),
+    *(
+        pytest.param(*case, streamed, id=f"{name}-{kind}")
+        for name, case in EARLY.items()
+        for streamed, kind in ((False, "plain"), (True, "stream"))
+    ),
     *(pytest.param(*case, False, id=name) for name, case in EARLY_PLAIN.items()),
     *(pytest.param(*case, True, id=name) for name, case in EARLY_STREAMED.items()),
 ]
@@ -160,10 +174,10 @@ def test_with_a_fallback_the_answer_is_whole(gateway, acts, status, code, tries,
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_connection_refused(gateway, streamed):
-    got, headers, body, call = asked(gateway, "dead", streamed=streamed)
+    got, _, body, call = asked(gateway, "dead", streamed=streamed)
     assert (got, json.loads(body)["error"]["code"]) == (502, "upstream_unreachable")
     assert (call.end, call.cost_nanodollars) == (EndState.UPSTREAM_ERROR, None)
-    got, headers, body, call = asked(gateway, "gone", streamed=streamed)
+    got, _, body, call = asked(gateway, "gone", streamed=streamed)
     assert (got, body) == (200, SHOWN if streamed else answer())
     assert (call.endpoint, call.cost_nanodollars) == ("second", CHEAP)
 
@@ -209,7 +223,11 @@ LATE = {
     "half-event": ([*stream(*SPOKEN, TEXT[4][:25]), RESET], EndState.CUT, "stream_cut"),
     "done-without-finish": ([*stream(*SPOKEN, DONE), LAST], EndState.CUT, "stream_cut"),
     "bad-chunk-size": ([*stream(*SPOKEN), 0.3, b"zz\r\n", CLOSE], EndState.STALLED, "stream_stalled"),
-    "drip-without-end": ([*stream(*SPOKEN), *[part for _ in range(40) for part in (piece(TEXT[3]), 0.2)]], EndState.CUT, "stream_cut"),
+    "drip-without-end": (
+        [*stream(*SPOKEN), *[part for _ in range(40) for part in (piece(TEXT[3]), 0.2)]],
+        EndState.CUT,
+        "stream_cut",
+    ),
 }
 
 
@@ -234,8 +252,8 @@ def test_a_malformed_line_in_a_healthy_stream_passes(gateway):
 
 
 def test_a_stream_that_comes_byte_by_byte_is_whole(gateway):
-    acts = [*stream(), *(piece(b"".join([*TEXT, USAGE_CHUNK, DONE])[at : at + 1]) for at in range(2500)), LAST]
-    acts = acts[: len(b"".join([*TEXT, USAGE_CHUNK, DONE])) + 1] + [LAST]
+    whole = b"".join([*TEXT, USAGE_CHUNK, DONE])
+    acts = [*stream(*(whole[at : at + 1] for at in range(len(whole)))), LAST]
     _, _, body, call = asked(gateway, "alone", acts, streamed=True)
     assert (body, call.end, call.cost_nanodollars) == (SHOWN, EndState.COMPLETE, DEAR)
 
@@ -279,7 +297,11 @@ def test_a_bomb_and_a_broken_pack_are_refused(gateway, monkeypatch):
 @pytest.mark.parametrize("usage", [None, "lots", [], {}, 7], ids=str)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_usage_that_is_missing_or_misshapen_costs_unknown_and_never_0(gateway, usage, streamed):
-    acts = [*stream(*TEXT, *([chunk(usage=usage)] if usage else []), DONE), LAST] if streamed else [plain(answer(usage=usage))]
+    acts = (
+        [*stream(*TEXT, *([chunk(usage=usage)] if usage else []), DONE), LAST]
+        if streamed
+        else [plain(answer(usage=usage))]
+    )
     got, headers, body, call = asked(gateway, "alone", acts, streamed)
     assert got == 200 and (DONE in body if streamed else body == answer(usage=usage))
     assert (call.end, call.cost_nanodollars, call.price_table) == (EndState.COMPLETE, None, "")
@@ -300,7 +322,7 @@ def test_primary_hung_and_fallback_too_slow_share_one_deadline(gateway):
     before = live.serving.deployment
     gateway.process.swap(msgspec.structs.replace(before, retry=msgspec.structs.replace(before.retry, deadline_s=2.5)))
     try:
-        got, headers, body, call = asked(gateway, "first", [HANG], second=[HANG])
+        got, _, body, call = asked(gateway, "first", [HANG], second=[HANG])
     finally:
         gateway.process.swap(before)
     assert (got, json.loads(body)["error"]["code"]) == (504, "upstream_timeout")
@@ -309,15 +331,17 @@ def test_primary_hung_and_fallback_too_slow_share_one_deadline(gateway):
     assert all(hits[0].gone.wait(5) for hits in gateway.upstream.hits.values())
 
 
-def leaves(gateway, model, streamed, ready):
-    """Ask, and hang up once `ready()`; the recorded call and the moment of leaving, in monotonic and in Unix time."""
+def leaves(gateway, streamed, after_s=0.0):
+    """Ask `patient` and hang up `after_s` later: its Hit, the call, and when the client left (monotonic, Unix)."""
+    hits = gateway.upstream.hits.setdefault("patient", [])
+    seen = len(hits)
     trace = f"{time.time_ns():032x}"
-    body = json.dumps({"model": model, **ASKED, "stream": streamed}).encode()
+    body = json.dumps({"model": "patient", **ASKED, "stream": streamed}).encode()
     with socket.create_connection(urlsplit(gateway.url).netloc.split(":"), timeout=10) as client:
-        client.sendall(POST.format(len(body), trace).encode() + body)
-        until(ready)
+        client.sendall(POST.format(len(body), trace, "2" * 16).encode() + body)
+        until(lambda: len(hits) > seen and time.monotonic() >= hits[seen].at + after_s)
         left, left_at = time.monotonic(), time.time()
-    return gateway.trace(trace).calls[0], left, left_at
+    return hits[seen], gateway.trace(trace).calls[0], left, left_at
 
 
 def ended_after_s(call, left_at):
@@ -334,12 +358,10 @@ def test_a_hang_up_cancels_the_upstream_call_within_100_ms(gateway, streamed, ac
     gateway.upstream.acts["patient"] = acts
     delays = []
     while len(delays) < 10 and min(delays, default=1.0) >= 0.1:
-        hits = gateway.upstream.hits.setdefault("patient", [])
-        seen = len(hits)
-        call, left, left_at = leaves(gateway, "patient", streamed, lambda: len(hits) > seen)
-        assert hits[seen].gone.wait(10)
+        hit, call, left, left_at = leaves(gateway, streamed)
+        assert hit.gone.wait(10)
         assert (call.end, call.cost_nanodollars) == (EndState.CLIENT_GONE, None)
-        delays.append(max(hits[seen].gone_at - left, ended_after_s(call, left_at)))
+        delays.append(max(hit.gone_at - left, ended_after_s(call, left_at)))
     assert min(delays) < 0.1
 
 
@@ -347,12 +369,11 @@ def test_a_client_that_leaves_while_a_retry_waits(gateway):
     gateway.upstream.acts["patient"] = [plain(b"{}", 503, headers=["Retry-After: 2"])]
     delays = []
     while len(delays) < 5 and min(delays, default=1.0) >= 0.1:
-        hits = gateway.upstream.hits.setdefault("patient", [])
-        seen = len(hits)
-        call, _, left_at = leaves(gateway, "patient", False, lambda: len(hits) > seen)
+        _, call, _, left_at = leaves(gateway, False, after_s=0.5)
         assert call.end is EndState.CLIENT_GONE
         delays.append(ended_after_s(call, left_at))
     assert min(delays) < 0.1
+    hits = gateway.upstream.hits["patient"]
     asked_before = len(hits)
     time.sleep(2.5)
     assert len(hits) == asked_before

@@ -25,8 +25,16 @@ BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 _MAX_HELD = 256 * 1024
 # Events of the messages and responses dialects that come before any content.
 _PRELUDES = frozenset(
-    "message_start ping content_block_start response.created response.queued response.in_progress "
-    "response.output_item.added response.content_part.added".split()
+    (
+        "message_start",
+        "ping",
+        "content_block_start",
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+    )
 )
 # What a provider calls an error inside a stream -> the status it would have had outside.
 _STATUS = {

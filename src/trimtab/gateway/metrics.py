@@ -116,9 +116,9 @@ class Meter:
 
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
-        parts = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        more = (self.retries, self.fallbacks, self.overhead, self.duration, *self.gauges)
-        lines = [line for part in (*parts, *more) for line in part.lines()]
+        calls = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
+        parts: list[Counter | Gauge | Histogram] = [*calls, self.retries, self.fallbacks, *self.gauges]
+        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]
