@@ -66,6 +66,10 @@ class FaultServer:
     def url(self, name):
         return f"http://127.0.0.1:{self.port}/{name}/v1"
 
+    @property
+    def connections(self):
+        return len(self._serving)
+
     def clear(self):
         self.acts.clear()
         self.hits.clear()
@@ -185,6 +189,12 @@ class Served:
         """Whether no task is left but the server's own, and no upstream connection is in use."""
         connector = self.gateway.upstream._client.connector
         return self._tasks() <= self._resting and not connector._acquired
+
+    @property
+    def idle(self):
+        """Upstream connections that wait to be used again."""
+        pools = self.gateway.upstream._client.connector._conns.values()
+        return sum(protocol.is_connected() for pool in list(pools) for protocol, _ in list(pool))
 
 
 def until(true, seconds=10):

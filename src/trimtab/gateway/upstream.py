@@ -16,8 +16,9 @@ from multidict import CIMultiDict
 
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import attribution, wire
-from trimtab.gateway.arrival import BROKEN, Arrival, reason, refusal
+from trimtab.gateway.arrival import BROKEN, Arrival, reason
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.opening import refusal
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # Headers that belong to one connection, or that this gateway writes itself.
@@ -82,24 +83,21 @@ class Upstream:
         returned = tuple(
             (name.lower(), held) for name, held in response.raw_headers if name.lower() not in _NOT_RETURNED
         )
-        if response.status == 200 and response.content_type == "text/event-stream":
-            arrival = Arrival(response, endpoint)
-            try:
-                error = await arrival.open()
-            except BaseException:
-                arrival.close()
-                raise
-            if error is None:
-                request.notes.closers.append(arrival.close)
-                return Reply(status=200, headers=returned, chunks=arrival)
-            arrival.close()
-            return _shaped(returned, *refusal(error))
+        arrival = Arrival(response, endpoint)
         try:
-            content = await _whole(response, endpoint)
+            if response.status != 200 or response.content_type != "text/event-stream":
+                content = await arrival.whole(_MAX_ANSWER_BYTES)
+                arrival.close()
+                return _plain(endpoint, response.status, returned, content)
+            error = await arrival.open()
         except BaseException:
-            response.close()
+            arrival.close()
             raise
-        return _plain(endpoint, response.status, returned, content)
+        if error is None:
+            request.notes.closers.append(arrival.close)
+            return Reply(status=200, headers=returned, chunks=arrival)
+        arrival.close()
+        return _shaped(returned, *refusal(error))
 
 
 @functools.lru_cache(maxsize=64)
@@ -120,22 +118,6 @@ async def _post(client: aiohttp.ClientSession, request: Request, body: bytes) ->
     except BROKEN as error:
         message = f"endpoint '{endpoint.name}' cannot be reached ({reason(error)}): check its url and that it runs"
         raise UpstreamFailed(message, status=502, code="upstream_unreachable") from error
-
-
-async def _whole(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        while data := await response.content.readany():
-            size += len(data)
-            if size > _MAX_ANSWER_BYTES:
-                message = f"endpoint '{endpoint.name}' answered with more than {_MAX_ANSWER_BYTES} bytes: ask for less"
-                raise UpstreamFailed(message, status=502, code="upstream_too_large")
-            pieces.append(data)
-    except BROKEN as error:
-        message = f"endpoint '{endpoint.name}' broke off its answer ({reason(error)}): ask again"
-        raise UpstreamFailed(message, status=502, code="upstream_cut") from error
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _plain(endpoint: Endpoint, status: int, headers: tuple[tuple[bytes, bytes], ...], content: bytes) -> Reply:

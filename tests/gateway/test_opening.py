@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.gateway.upstream import DONE, TEXT, TOOLS, USAGE_CHUNK
-from trimtab.gateway.arrival import Sign, refusal, sign
+from trimtab.gateway.opening import Sign, refusal, sign
 
 
 def event(value, name=None):
