@@ -1,6 +1,7 @@
 """The fault list, over real sockets: the answer is whole or the error clear, the trace has the right end, the cost is
 that of who answered, and no task or upstream connection is left over."""
 
+import contextlib
 import gzip
 import json
 import socket
@@ -25,6 +26,7 @@ endpoints = [
   {{ name = "second", url = "{second}", model = "second", price = "cheap" }},
   {{ name = "patient", url = "{patient}", model = "patient", price = "dear" }},
   {{ name = "dead", url = "http://127.0.0.1:{closed}/v1", model = "dead" }},
+  {{ name = "deaf", url = "http://127.0.0.1:{deaf}/v1", model = "deaf", connect_s = 0.5 }},
   {{ name = "gone", url = "http://127.0.0.1:{closed}/v1", model = "gone" }},
 ]
 [fallbacks]
@@ -59,14 +61,26 @@ ROLE, SPOKEN = TEXT[:1], TEXT[:4]
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
+def deaf():
+    """The port of a server that takes no connection: its queue is full, and nobody empties it."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory, deaf):
     folder = tmp_path_factory.mktemp("faults")
     with FaultServer() as server, socket.create_server(("127.0.0.1", 0)) as unused:
         closed = unused.getsockname()[1]
         unused.close()
         path = folder / "trimtab.toml"
         urls = {name: server.url(name) for name in ("alone", "first", "second", "patient")}
-        path.write_text(CONFIG.format(**urls, hasty=HASTY, closed=closed, store=folder / "store"))
+        path.write_text(CONFIG.format(**urls, hasty=HASTY, closed=closed, deaf=deaf, store=folder / "store"))
         with Served(path) as served:
             yield Running(server, served, folder / "store")
 
@@ -181,6 +195,14 @@ def test_connection_refused(gateway, streamed):
     got, _, body, call = asked(gateway, "gone", streamed=streamed)
     assert (got, body) == (200, SHOWN if streamed else answer())
     assert (call.endpoint, call.cost_nanodollars) == ("second", CHEAP)
+
+
+def test_a_connection_that_is_not_taken(gateway):
+    got, _, body, call = asked(gateway, "deaf")
+    assert (got, json.loads(body)["error"]["code"]) == (504, "upstream_timeout")
+    assert "took no connection within 0.5 s" in call.error
+    assert (call.end, call.cost_nanodollars) == (EndState.UPSTREAM_ERROR, None)
+    assert 500 <= call.duration_ms < 60_000
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -45,11 +45,14 @@ class Move(enum.Enum):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One endpoint's turn: `tries` at most; `more` says whether others wait behind it."""
+    """One endpoint's turn: `tries` at most; `more` says whether others wait behind it.
+
+    `begun` is the leave for its first try, or what came of that.
+    """
 
     request: Request
     breaker: Breaker
-    ticket: Ticket
+    begun: Ticket | Outcome
     tries: int
     more: bool
 
@@ -127,52 +130,65 @@ class Failover:
 
     async def send(self, request: Request) -> Reply:
         """The first answer that a client can use; else the first choice's failure, as Reply or UpstreamFailed."""
-        policy = request.deployment.retry if request.deployment else _RETRY
+        deployment = request.deployment
+        policy, rules = (deployment.retry, deployment.breaker) if deployment else (_RETRY, _BREAKER)
         until = time.monotonic() + policy.deadline_s
-        first, notes = request.endpoint, request.notes
-        failed: dict[str, Outcome] = {}
-        for turn in self._turns(request, policy):
-            endpoint = turn.request.endpoint
-            move, outcome = await self._stay(turn, policy, until)
-            if move is Move.DONE and isinstance(outcome, Reply) and outcome.status < 400:
-                notes.fallback = endpoint.name != first.name
-                if notes.fallback:
-                    self._meter.fallbacks.add((("endpoint", first.name), ("by", endpoint.name)))
-                return outcome
-            failed[endpoint.name] = outcome
-            if (move is Move.DONE and endpoint.name == first.name) or time.monotonic() >= until:
-                break
-        name = first.name if first.name in failed else next(reversed(failed))
-        outcome = failed[name]
-        if name == first.name:
-            notes.endpoint = first
+        breaker = self.breakers.of(request.endpoint, rules)
+        ticket = breaker.enter()
+        outcome = None if ticket is None else await self._try(request, ticket, until)
+        if isinstance(outcome, Reply) and outcome.status < 400:
+            return outcome
+        outcome = await self._go_on(request, self._turns(request, breaker, outcome), until)
         if isinstance(outcome, UpstreamFailed):
             raise outcome
         return outcome
 
-    def _turns(self, request: Request, policy: RetryPolicy) -> Iterator[Turn]:
-        """The first choice, then the fallbacks in order; those whose breaker is open after the others."""
+    async def _go_on(self, request: Request, turns: Iterator[Turn], until: float) -> Outcome:
+        """Take the turns until one answers, or until the first choice refuses what would be refused anywhere."""
+        first, notes = request.endpoint, request.notes
+        failed: dict[str, Outcome] = {}
+        for turn in turns:
+            name = turn.request.endpoint.name
+            move, outcome = await self._stay(turn, until)
+            if isinstance(outcome, Reply) and outcome.status < 400:
+                notes.fallback = name != first.name
+                if notes.fallback:
+                    self._meter.fallbacks.add((("endpoint", first.name), ("by", name)))
+                return outcome
+            failed[name] = outcome
+            if (move is Move.DONE and name == first.name) or time.monotonic() >= until:
+                break
+        if first.name not in failed:
+            return failed[next(reversed(failed))]
+        notes.endpoint = first
+        return failed[first.name]
+
+    def _turns(self, request: Request, breaker: Breaker, begun: Outcome | None) -> Iterator[Turn]:
+        """The first choice, if it has `begun`, then the fallbacks in order; whose breaker is open, after the others."""
         deployment = request.deployment
-        rules = deployment.breaker if deployment else _BREAKER
+        policy, rules = (deployment.retry, deployment.breaker) if deployment else (_RETRY, _BREAKER)
         others = deployment.fallbacks_for(request.head.model, request.endpoint) if deployment else ()
         resting: list[tuple[Request, Breaker]] = []
-        for place, endpoint in enumerate((request.endpoint, *others)):
-            breaker = self.breakers.of(endpoint, rules)
-            asked = request if place == 0 else _redirected(request, endpoint)
-            ticket = breaker.enter()
+        if begun is None:
+            resting.append((request, breaker))
+        else:
+            yield Turn(request, breaker, begun, policy.attempts, more=bool(others))
+        for place, endpoint in enumerate(others, 1):
+            asked, its = _redirected(request, endpoint), self.breakers.of(endpoint, rules)
+            ticket = its.enter()
             if ticket is None:
-                resting.append((asked, breaker))
+                resting.append((asked, its))
             else:
-                yield Turn(asked, breaker, ticket, policy.attempts, more=place < len(others) or bool(resting))
-        for place, (asked, breaker) in enumerate(resting):
-            ticket = breaker.enter() or breaker.force()
-            yield Turn(asked, breaker, ticket, 1, more=place < len(resting) - 1)
+                yield Turn(asked, its, ticket, policy.attempts, more=place < len(others) or bool(resting))
+        for place, (asked, its) in enumerate(resting, 1):
+            yield Turn(asked, its, its.enter() or its.force(), 1, more=place < len(resting))
 
-    async def _stay(self, turn: Turn, policy: RetryPolicy, until: float) -> tuple[Move, Outcome]:
+    async def _stay(self, turn: Turn, until: float) -> tuple[Move, Outcome]:
         """Try one endpoint until it answers, until it is of no use to try it again, or until its tries are spent."""
-        request, ticket = turn.request, turn.ticket
+        request = turn.request
+        policy = request.deployment.retry if request.deployment else _RETRY
+        outcome = turn.begun if not isinstance(turn.begun, Ticket) else await self._try(request, turn.begun, until)
         for tried in itertools.count(1):
-            outcome = await self._try(request, ticket, until)
             move = judged(outcome, request.endpoint, turn.more)
             if move is not Move.AGAIN or tried >= turn.tries:
                 break
@@ -181,11 +197,11 @@ class Failover:
                 break
             await asyncio.sleep(wait)
             request.notes.upstream_s += wait
-            again = turn.breaker.enter()
-            if again is None:
+            ticket = turn.breaker.enter()
+            if ticket is None:
                 break
-            ticket = again
             self._meter.retries.add((("endpoint", request.endpoint.name), ("after", _word(outcome))))
+            outcome = await self._try(request, ticket, until)
         return move, outcome
 
     async def _try(self, request: Request, ticket: Ticket, until: float) -> Outcome:
