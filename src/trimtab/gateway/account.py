@@ -65,12 +65,17 @@ class Account:
         """The model that the client asked for."""
         return self.head.model if self.head else ""
 
+    @property
+    def priced_as(self) -> str:
+        """The name to look up in the price table; empty before an endpoint is asked."""
+        endpoint = self.notes.endpoint
+        return (endpoint.price_name or self.response_model or self.asked) if endpoint else ""
+
     def cost(self) -> tuple[int | None, str]:
         """Nano-dollars and the price table's version; None where the usage or the price is unknown."""
-        endpoint = self.notes.endpoint
-        if self.usage is None or endpoint is None:
+        model = self.priced_as
+        if self.usage is None or not model:
             return None, ""
-        model = endpoint.price_name or self.response_model or self.asked
         cost = self.live.prices.cost(model, self.usage)
         if cost is None:
             self.live.warn_unpriced(model)
@@ -110,6 +115,7 @@ class Account:
             raw_usage=self.raw_usage,
             cost_nanodollars=nanodollars,
             price_table=table,
+            priced_as=self.priced_as,
         )
 
     def _scrubbed(self, text: str | None) -> str | None:

@@ -41,6 +41,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             given_ns INTEGER NOT NULL, PRIMARY KEY (trace_id, name, source)
         )""",
     ),
+    (
+        "ALTER TABLE calls ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE calls ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE calls ADD COLUMN priced_as TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 
