@@ -126,3 +126,18 @@ def test_a_file_of_nothing_but_bad_lines_fails(trimtab, tmp_path):
         check=False,
     )
     assert done.returncode == 5 and "2 bad" in done.stdout
+
+
+def test_reprice(trimtab, store, tmp_path):
+    """The three calls of 100 → 7 tokens with 40 of them cached were priced by a table that charged 1,000 each."""
+    with (tmp_path / "trimtab.toml").open("a") as file:
+        file.write('[prices]\nversion = "mine-2"\n')
+    said = trimtab("reprice", "--dry-run")
+    assert "3 calls, 0 would change" in said and "kept at their old cost: 3 calls of dealer," in said
+    with (tmp_path / "trimtab.toml").open("a") as file:
+        file.write("[prices.models]\ndealer = { input = 1, cache_read = 0, output = 2 }\n")
+    assert "3 calls, 3 would change: $0.000003 before, $0.000222 after" in trimtab("reprice", "--dry-run")
+    assert json.loads(trimtab("reprice", "--json", "--since", "1h"))["calls"] == 0
+    report = json.loads(trimtab("reprice", "--json"))
+    assert (report["changed"], report["new_nanodollars"], report["table"]) == (3, 222_000, "mine-2")
+    assert json.loads(trimtab("list", "--json"))[0]["cost_nanodollars"] == 222_000

@@ -8,7 +8,8 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ class TraceWriter:
         with self._guard:
             self._write(self._day_of(trace_id, now), ((INSERT_SCORE, rows),))
 
+    @contextmanager
+    def change(self, path: Path) -> Iterator[sqlite3.Connection]:
+        """One transaction on the day file `path`, for what alters history: whole at the end, undone on any error."""
+        with self._guard, self._transaction(path) as connection:
+            yield connection
+
     def close(self) -> None:
         """Close the files and give the folder free; more than once does no harm."""
         with self._guard:
@@ -87,18 +94,25 @@ class TraceWriter:
 
     def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> int:
         """One transaction on one day file; the number of rows the first statement added."""
+        with self._transaction(path) as connection:
+            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
+        return max(0, added[0]) if added else 0
+
+    @contextmanager
+    def _transaction(self, path: Path) -> Iterator[sqlite3.Connection]:
         if self._lock is None:
             raise StoreError(f"the writer of {self.folder} is closed: open a new one")
         connection = self._connection(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
+            yield connection
             connection.execute("COMMIT")
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:
-            # Closing rolls back; the next append starts from what is on the disk.
+        except BaseException as error:
+            # Closing rolls back; the next transaction starts from what is on the disk.
             self._days.pop(path).close()
-            raise schema.refusal(error, path) from error
-        return max(0, added[0]) if added else 0
+            if isinstance(error, (sqlite3.Error, OverflowError, UnicodeError)):
+                raise schema.refusal(error, path) from error
+            raise
 
     def _connection(self, path: Path) -> sqlite3.Connection:
         connection = self._days.pop(path, None)
