@@ -29,11 +29,13 @@ class TraceWriter:
 
     The folder is locked for as long as the writer is open: a second writer, in this process or another, gets a
     StoreError that names the holder. Methods may be called from any thread. Secrets are scrubbed before anything
-    is written (`store.redaction`).
+    is written (`store.redaction`). With `keep_days`, `housekeep` drops what is older.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_days: int = 0) -> None:
         self.folder = folder
+        self.keep_days = keep_days
+        self._kept_on: int | None = None
         self._guard = threading.Lock()
         self._days: dict[Path, sqlite3.Connection] = {}
         self._lock: int | None = _hold(folder)
@@ -74,6 +76,45 @@ class TraceWriter:
         """One transaction on the day file `path`, for what alters history: whole at the end, undone on any error."""
         with self._guard, self._transaction(path) as connection:
             yield connection
+
+    def compact(self, path: Path) -> None:
+        """Rewrite the day file `path` without the room of what was deleted, and empty its log.
+
+        Raises StoreError where a reader keeps the log in use for 10 s: what was deleted is then still in it.
+        """
+        with self._guard:
+            connection = self._connection(path)
+            try:
+                connection.execute("VACUUM")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.Error as error:
+                self._days.pop(path).close()
+                raise schema.refusal(error, path) from error
+        if busy:
+            raise StoreError(f"{path} is being read, and its log still holds what was deleted: run this again")
+
+    def prune(self, keep_days: int, *, dry_run: bool = False) -> list[Path]:
+        """Delete every day file whose last moment is `keep_days` (>= 1) whole days ago or more; those files."""
+        oldest = time.time_ns() - keep_days * schema.DAY_NS
+        old = [path for path in schema.day_files(self.folder) if schema.day_start_ns(path) + schema.DAY_NS <= oldest]
+        with self._guard:
+            for path in () if dry_run else old:
+                if (connection := self._days.pop(path, None)) is not None:
+                    connection.close()
+                try:
+                    # The log first: alone it would be taken for that of a new file of the same day.
+                    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+                        path.with_name(name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise schema.refusal(error, path) from error
+        return old
+
+    def housekeep(self) -> None:
+        """Apply `keep_days`, once after opening and once at each change of the UTC day. Costs nothing in between."""
+        today = time.time_ns() // schema.DAY_NS
+        if self.keep_days and self._kept_on != today:
+            self._kept_on = today
+            self.prune(self.keep_days)
 
     def close(self) -> None:
         """Close the files and give the folder free; more than once does no harm."""
