@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
-from trimtab.config import Settings
+from trimtab.config import Settings, StoreSettings
 from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
@@ -53,13 +53,20 @@ def assemble(settings: Settings) -> Gateway:
     upstream = Upstream()
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), upstream.send, folder)
-    writer = None
-    if settings.store.record != "off":
+    return Gateway(Services(live, recorder_of(settings.store), Meter(), settings.gateway.max_body_bytes), upstream)
+
+
+def recorder_of(settings: StoreSettings) -> Recorder:
+    """The recorder that `settings` describe, with the store open behind it where anything is recorded."""
+    writer = spill = None
+    if settings.records:
+        from trimtab.store.spill import Spill
         from trimtab.store.traces import TraceWriter
 
-        writer = TraceWriter(folder)
-    recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
-    return Gateway(Services(live, recorder, Meter(), settings.gateway.max_body_bytes), upstream)
+        folder = Path(settings.folder)
+        writer = TraceWriter(folder, keep_days=settings.keep_days)
+        spill = Spill(folder, settings.spill_mb * 10**6)
+    return Recorder(writer, limit=settings.queue, keeps=settings.recorded, spill=spill)
 
 
 class Server(uvicorn.Server):

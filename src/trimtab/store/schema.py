@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from trimtab.errors import DiskFull, StoreError
+from trimtab.errors import DiskFull, StoreBusy, StoreError
 
 DAY_NS = 86_400 * 10**9
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
@@ -172,6 +172,8 @@ def refusal(error: Exception, path: Path) -> StoreError:
         return disk_full(path)
     if code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _no_room(path):
         return disk_full(path)
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"{path} is locked by another program: end that one, and try again")
     if code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(f"{path} is damaged ({error}): move it away; the other days are whole")
     return StoreError(f"cannot use {path}: {error}; check the folder's permissions and disk")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from trimtab.errors import DiskFull, StoreError
+from trimtab.errors import DiskFull, StoreBusy, StoreError
 from trimtab.store import schema
 from trimtab.store.redaction import scrub
 from trimtab.trace import Record, Score
@@ -75,7 +75,7 @@ class Spill:
     def replay(self, sink: Sink) -> tuple[int, int] | None:
         """Write the oldest entries into `sink`, a piece at a time; how many went in, and how many could not.
 
-        None where nothing waits. Raises DiskFull, and the piece stays. A piece may be replayed again after a crash:
+        None where nothing waits. Raises DiskFull or StoreBusy, and the piece stays. A piece may be replayed again after a crash:
         the sink knows its records.
         """
         path = self._oldest()
@@ -166,7 +166,7 @@ def _pour(entries: Sequence[Entry], sink: Sink) -> int:
         for entry in entries:
             if entry.record is None:
                 sink.append_scores(entry.trace_id, entry.scores)
-    except DiskFull:
+    except (DiskFull, StoreBusy):
         raise
     except StoreError:
         return 1 if len(entries) == 1 else sum(_pour([entry], sink) for entry in entries)
