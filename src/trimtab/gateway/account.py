@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Any
 
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, estimate, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.live import Live
@@ -50,6 +50,11 @@ class Account:
         self.finish_reason = finish_reason
         self.raw_usage = usage if isinstance(usage, dict) else None
         self.usage = wire.usage(self.raw_usage)
+
+    def estimate(self) -> None:
+        """Of an answer that broke off: count its tokens by its bytes where the provider has not counted them."""
+        if self.usage is None:
+            self.usage = estimate.usage(self.body, self.response)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""

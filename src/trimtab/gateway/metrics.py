@@ -65,6 +65,7 @@ class Meter:
         self.cost = Counter("trimtab_cost_usd_total", "Cost of priced calls in US dollars.")
         self.unpriced = Counter("trimtab_unknown_price_total", "Calls with usage whose model has no price.")
         self.unmetered = Counter("trimtab_usage_missing_total", "Complete calls for which no usage was given.")
+        self.estimated = Counter("trimtab_usage_estimated_total", "Broken-off answers whose tokens were estimated.")
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
@@ -81,6 +82,8 @@ class Meter:
             if call.end == "complete":
                 self.unmetered.add(place)
             return
+        if usage.estimated:
+            self.estimated.add(place)
         for name in _TOKENS:
             if amount := getattr(usage, name):
                 self.tokens.add((("class", name.removesuffix("_tokens")), *place), amount)
@@ -99,8 +102,9 @@ class Meter:
 
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
-        parts = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        counters = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.estimated)
+        parts = (*counters, self.step_errors, self.overhead, self.duration)
+        lines = [line for part in parts for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]
