@@ -7,7 +7,7 @@ TrimtabError
 ├── FormatError          a file or a record from outside cannot be read
 ├── StoreError           the trace or artefact store refused
 │   ├── DiskFull         no room is left; nothing that was acknowledged is lost
-│   └── StoreBusy        another program holds a lock on a day file
+│   └── StoreBusy        another process holds the store, or a lock on a day file
 ├── UpstreamError        a model server did not answer as it should
 ├── ModelError           a model folder is missing, broken or of an unknown shape
 ├── RequestRefused       a request cannot be served; carries the HTTP status and the field at fault
@@ -74,7 +74,7 @@ class DiskFull(StoreError):
 
 
 class StoreBusy(StoreError):
-    """Another program holds a lock on a day file; later it may go."""
+    """Another process holds the store, or a lock on a day file; later it may go."""
 
 
 class UpstreamError(TrimtabError):

@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
@@ -125,3 +127,24 @@ def test_what_is_recorded_is_by_the_name_that_was_asked_for(start):
     assert recorded(gateway.store) == {counted, full}
     bodies = {name for trace in TraceReader(gateway.store).scan() for name in trace.payloads}
     assert bodies == {full} and private not in bodies
+
+
+def test_erasing_while_the_gateway_runs_leaves_no_byte_and_loses_no_other(start):
+    gateway = start()
+    secret = {**ASK, "messages": [{"role": "user", "content": "Ada lives at Lovelace Street 7"}]}
+    others = {ask(gateway) for _ in range(3)}
+    for _ in range(3):
+        gateway.ask(secret, {"x-trimtab-user": "ada"})
+    until(lambda: len(recorded(gateway.store)) == 6)
+    assert in_files(gateway.store, b"Lovelace Street 7")
+    command = [sys.executable, "-m", "trimtab", "traces", "erase", "--user", "ada", "--yes", "--store", gateway.store]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0 and "erased 3 traces: 3 calls" in done.stdout
+    assert not in_files(gateway.store, b"Lovelace Street 7") and not in_files(gateway.store, b"ada")
+    assert recorded(gateway.store) == others
+    later = ask(gateway)
+    until(lambda: recorded(gateway.store) == {*others, later})
+
+
+def in_files(folder, needle):
+    return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]

@@ -70,7 +70,9 @@ def test_a_cut_stream_costs_what_was_sent_and_is_marked(gateway, end):
 def test_what_the_provider_counted_before_the_cut_is_taken_as_it_is(gateway):
     """Some servers send the usage so far with every chunk."""
     usage = {"prompt_tokens": 20, "completion_tokens": 2}
-    counted = [event.replace(b'"model"', b'"usage": ' + json.dumps(usage).encode() + b', "model"') for event in TEXT[:3]]
+    counted = [
+        event.replace(b'"model"', b'"usage": ' + json.dumps(usage).encode() + b', "model"') for event in TEXT[:3]
+    ]
     gateway.upstream.script = Script(events=counted)
     _, headers, _ = gateway.ask(STREAM)
     call, _ = gateway.call(headers)

@@ -71,18 +71,18 @@ def reprice(args: argparse.Namespace) -> int:
 
 def erase(args: argparse.Namespace) -> int:
     from trimtab.store import erase as erasing
-    from trimtab.store.traces import TraceWriter
+    from trimtab.store import errand
 
     settings, folder = storewords.settings(args), _there(args)
     named = frozenset(step.artifact for step in settings.steps)
     wanted = erasing.Erasure(user=args.user, session=args.session, trace=args.trace, named=named)
     wanted.where()
-    with TraceWriter(folder) as writer:
+    if not args.yes:
         found = erasing.preview(folder, wanted)
-        if not args.yes and not _agreed(f"erase {found.calls:,} calls of {found.traces:,} traces from {folder}?"):
+        if not _agreed(f"erase {found.calls:,} calls of {found.traces:,} traces from {folder}?"):
             print("nothing was erased")
             return 1
-        report = erasing.erase(writer, wanted)
+    report = errand.erased(folder, wanted)
     if args.json:
         return storewords.print_json(report)
     gone = f"{report.calls:,} calls, {report.bodies:,} bodies and {report.scores:,} scores"

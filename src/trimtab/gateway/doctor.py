@@ -1,4 +1,4 @@
-"""The doctor: looks at all that serving needs, and says of each thing that it is well, or what to do. Changes nothing."""
+"""The doctor: looks at all that serving needs; says of each thing that it is well, or what to do. Alters nothing."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ class _Listing(msgspec.Struct):
 
 
 def examine(path: Path) -> list[Check]:
-    """Check the configuration at `path` and everything that it names. Endpoints are asked for their models, all at once,
-    and have TIMEOUT_S to answer."""
+    """Check the configuration at `path` and everything that it names.
+
+    Endpoints are asked for their models, all at the same time, and have TIMEOUT_S to answer.
+    """
     try:
         settings = config.read(path)
         settings.deployment()

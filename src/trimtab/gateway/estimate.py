@@ -1,7 +1,7 @@
 """Estimates: the tokens of an answer that broke off before its provider counted them, told from bytes. Cheap and rough.
 
 Four bytes of text are taken for one token, which is about right for English prose under today's tokenizers, high for
-JSON's own marks and low for Chinese. What a model thought and did not show is not in the bytes, and not in the estimate.
+JSON's own marks and low for Chinese. What a model thought and did not show is in no bytes, so not in the estimate.
 """
 
 from __future__ import annotations

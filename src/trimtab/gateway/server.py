@@ -60,12 +60,12 @@ def recorder_of(settings: StoreSettings) -> Recorder:
     """The recorder that `settings` describe, with the store open behind it where anything is recorded."""
     writer = spill = None
     if settings.records:
-        from trimtab.store.spill import Spill
-        from trimtab.store.traces import TraceWriter
+        from trimtab.store.errand import ServingWriter
 
-        folder = Path(settings.folder)
-        writer = TraceWriter(folder, keep_days=settings.keep_days)
-        spill = Spill(folder, settings.spill_mb * 10**6)
+        writer = ServingWriter(
+            Path(settings.folder), keep_days=settings.keep_days, spill_bytes=settings.spill_mb * 10**6
+        )
+        spill = writer.spill
     return Recorder(writer, limit=settings.queue, keeps=settings.recorded, spill=spill)
 
 

@@ -65,21 +65,21 @@ def preview(folder: Path, wanted: Erasure) -> EraseReport:
     return report
 
 
-def erase(writer: TraceWriter, wanted: Erasure) -> EraseReport:
+def erase(writer: TraceWriter, wanted: Erasure, spill: Spill | None = None) -> EraseReport:
     """Erase the traces that fit, with bodies and scores, and the artefacts that only they are named by.
 
-    Deleted rows are overwritten with zeros, their day files rewritten, and every log emptied, also where an earlier run
-    was stopped half-way. StoreError where a reader holds a log for 10 s: run it again, it goes on where it was.
+    Deleted rows are overwritten with zeros, their day files rewritten, and the logs of all days emptied, so that a run
+    also ends what an earlier one began. StoreError where a reader holds a log for 10 s: run it again, it goes on.
     """
-    # What still waits to be written is erased with the rest.
-    Spill(writer.folder, 0).drain(writer)
+    # What still waits to be written is erased with the rest; who has the spill open must give it.
+    (spill or Spill(writer.folder, 0)).drain(writer)
     traces = _traces(writer.folder, wanted)
     report = EraseReport(traces=len(traces))
     for path in schema.day_files(writer.folder):
         with writer.change(path) as connection:
             gone = [_delete(connection, some, report) for some in _pieces(traces)]
         report.days += any(gone)
-        writer.compact(path)
+        writer.compact(path, rewrite=any(gone))
     _erase_artifacts(writer.folder, frozenset(traces), wanted.named, report)
     return report
 
@@ -104,7 +104,7 @@ def _delete(connection: sqlite3.Connection, traces: Sequence[str], report: Erase
 def _traces(folder: Path, wanted: Erasure) -> list[str]:
     condition, values = wanted.where()
     query = f"SELECT DISTINCT trace_id FROM calls WHERE {condition}"
-    return sorted({row[0] for path in schema.day_files(folder) for row in _read(path, query, values)})
+    return sorted({str(row[0]) for path in schema.day_files(folder) for row in _read(path, query, values)})
 
 
 def _erase_artifacts(folder: Path, erased: Collection[str], named: Collection[str], report: EraseReport) -> None:

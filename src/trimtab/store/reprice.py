@@ -17,7 +17,9 @@ from trimtab.store.writer import TraceWriter
 from trimtab.trace import Call
 
 _PIECE = 1000
-_READ = f"SELECT {SELECT_CALL}, calls.rowid FROM calls WHERE started_ns >= ? AND rowid > ? ORDER BY rowid LIMIT {_PIECE}"
+_READ = (
+    f"SELECT {SELECT_CALL}, calls.rowid FROM calls WHERE started_ns >= ? AND rowid > ? ORDER BY rowid LIMIT {_PIECE}"
+)
 _SET = """UPDATE calls SET input_tokens = ?, output_tokens = ?, cache_read_tokens = ?, cache_write_tokens = ?,
     reasoning_tokens = ?, cache_write_1h_tokens = ?, batch = ?, cost_nanodollars = ?, price_table = ?, priced_as = ?
     WHERE rowid = ?"""

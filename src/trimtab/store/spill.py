@@ -75,8 +75,8 @@ class Spill:
     def replay(self, sink: Sink) -> tuple[int, int] | None:
         """Write the oldest entries into `sink`, a piece at a time; how many went in, and how many could not.
 
-        None where nothing waits. Raises DiskFull or StoreBusy, and the piece stays. A piece may be replayed again after a crash:
-        the sink knows its records.
+        None where nothing waits. Raises DiskFull or StoreBusy, and the piece stays. After a crash a piece may come
+        again: the sink knows its records.
         """
         path = self._oldest()
         if path is None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import StoreError
+from trimtab.errors import StoreBusy, StoreError
 from trimtab.store import schema
 from trimtab.store.redaction import scrub
 from trimtab.store.rows import INSERT_CALL, INSERT_PAYLOAD, INSERT_SCORE, payload_row, row_of, score_row
@@ -77,15 +77,16 @@ class TraceWriter:
         with self._guard, self._transaction(path) as connection:
             yield connection
 
-    def compact(self, path: Path) -> None:
-        """Rewrite the day file `path` without the room of what was deleted, and empty its log.
+    def compact(self, path: Path, *, rewrite: bool = True) -> None:
+        """Rewrite the day file `path` without the room of what was deleted, if `rewrite`, and empty its log.
 
         Raises StoreError where a reader keeps the log in use for 10 s: what was deleted is then still in it.
         """
         with self._guard:
             connection = self._connection(path)
             try:
-                connection.execute("VACUUM")
+                if rewrite:
+                    connection.execute("VACUUM")
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except sqlite3.Error as error:
                 self._days.pop(path).close()
@@ -204,7 +205,7 @@ def _hold(folder: Path) -> int:
     except BlockingIOError as error:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
         os.close(lock)
-        raise StoreError(f"{folder} has a writer already ({holder}): stop it, or choose another folder") from error
+        raise StoreBusy(f"{folder} has a writer already ({holder}): stop it, or choose another folder") from error
     except OSError as error:
         os.close(lock)
         raise schema.refusal(error, path) from error

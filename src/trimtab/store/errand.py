@@ -1,0 +1,134 @@
+"""Errands: an erasure that a command leaves in the store's folder for the process that has the store open.
+
+One errand at a time; three files in the folder: asked, taken, done. A gateway that dies half-way takes it up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from trimtab.errors import StoreBusy, StoreError
+from trimtab.store import schema
+from trimtab.store.erase import EraseReport, Erasure, erase
+from trimtab.store.spill import Spill
+from trimtab.store.writer import TraceWriter
+
+_ASKED, _TAKEN, _DONE = "erase.asked", "erase.taken", "erase.done"
+# A gateway looks once a second, and after each batch of records.
+PATIENCE_S = 20.0
+_POLL_S = 0.2
+
+
+class _Errand(msgspec.Struct, frozen=True):
+    id: str
+    wanted: Erasure
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    id: str
+    report: EraseReport | None = None
+    error: str = ""
+
+
+_Left = TypeVar("_Left", _Errand, _Answer)
+
+
+def erased(folder: Path, wanted: Erasure) -> EraseReport:
+    """Erase from `folder`: by this process, or by the gateway that has the store open.
+
+    Raises StoreBusy where another process has it and does not take the errand within PATIENCE_S; StoreError with what
+    the gateway said where it could not do it.
+    """
+    busy = None
+    errand = _Errand(secrets.token_hex(8), wanted)
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            with TraceWriter(folder) as writer:
+                report = erase(writer, wanted)
+                _forget(folder, errand)
+                return report
+        except StoreBusy as error:
+            if busy is None:
+                _leave(folder, errand)
+            busy = error
+        time.sleep(_POLL_S)
+        answer = _read(folder / _DONE, _Answer)
+        if answer is not None and answer.id == errand.id:
+            (folder / _DONE).unlink(missing_ok=True)
+            if answer.report is None:
+                raise StoreError(answer.error)
+            return answer.report
+        if time.monotonic() > give_up and _forget(folder, errand):
+            raise busy
+
+
+class ServingWriter(TraceWriter):
+    """The gateway's writer, with the spill beside it; its housekeeping carries out errands too."""
+
+    def __init__(self, folder: Path, *, keep_days: int = 0, spill_bytes: int = 0) -> None:
+        super().__init__(folder, keep_days=keep_days)
+        self.spill = Spill(folder, spill_bytes)
+
+    def housekeep(self) -> None:
+        super().housekeep()
+        asked, taken = self.folder / _ASKED, self.folder / _TAKEN
+        if not taken.exists():
+            if not asked.exists():
+                return
+            with contextlib.suppress(FileNotFoundError):
+                asked.rename(taken)
+        errand = _read(taken, _Errand)
+        if errand is not None:
+            _write(self.folder / _DONE, self._answer(errand))
+        taken.unlink(missing_ok=True)
+
+    def _answer(self, errand: _Errand) -> _Answer:
+        try:
+            return _Answer(errand.id, erase(self, errand.wanted, self.spill))
+        except StoreError as error:
+            return _Answer(errand.id, error=str(error))
+
+
+def _leave(folder: Path, errand: _Errand) -> None:
+    try:
+        if (folder / _ASKED).exists() or (folder / _TAKEN).exists():
+            raise StoreBusy(f"an erasure from {folder} is under way: wait for its end, and run this again")
+        (folder / _DONE).unlink(missing_ok=True)
+        _write(folder / _ASKED, errand)
+    except OSError as error:
+        raise schema.refusal(error, folder) from error
+
+
+def _forget(folder: Path, errand: _Errand) -> bool:
+    """Take back an errand that nobody has taken; False where it is gone from its place."""
+    path = folder / _ASKED
+    left = _read(path, _Errand)
+    if left is None or left.id != errand.id:
+        return False
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _write(path: Path, value: _Errand | _Answer) -> None:
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(msgspec.json.encode(value))
+    part.replace(path)
+
+
+def _read(path: Path, kind: type[_Left]) -> _Left | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
