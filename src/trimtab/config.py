@@ -29,7 +29,8 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `record`: 'full' keeps bodies and counters, 'metadata' counters alone, 'off' nothing; `record_for` says it otherwise
     for a model that clients ask for. What does not fit the memory waits in files of `spill_mb` MB together. Day files
-    go `keep_days` days after their end (0: never).
+    go `keep_days` days after their end (0: never). With `redact_personal` structured personal data in bodies is not
+    written, as secrets never are.
     """
 
     folder: str = ".trimtab"
@@ -38,6 +39,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record_for: dict[str, str] = {}
     spill_mb: int = 256
     keep_days: int = 0
+    redact_personal: bool = False
 
     def recorded(self, model: str) -> str:
         """What is kept of a call for which the client asked for `model`: 'full', 'metadata' or 'off'."""

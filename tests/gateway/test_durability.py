@@ -134,13 +134,24 @@ def test_erasing_while_the_gateway_runs_leaves_no_byte_and_loses_no_other(start)
     secret = {**ASK, "messages": [{"role": "user", "content": "Ada lives at Lovelace Street 7"}]}
     others = {ask(gateway) for _ in range(3)}
     for _ in range(3):
-        gateway.ask(secret, {"x-trimtab-user": "ada"})
+        gateway.ask(secret, {"x-trimtab-user": "ada@example.org"})
     until(lambda: len(recorded(gateway.store)) == 6)
     assert in_files(gateway.store, b"Lovelace Street 7")
-    command = [sys.executable, "-m", "trimtab", "traces", "erase", "--user", "ada", "--yes", "--store", gateway.store]
+    command = [
+        sys.executable,
+        "-m",
+        "trimtab",
+        "traces",
+        "erase",
+        "--user",
+        "ada@example.org",
+        "--yes",
+        "--store",
+        gateway.store,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0 and "erased 3 traces: 3 calls" in done.stdout
-    assert not in_files(gateway.store, b"Lovelace Street 7") and not in_files(gateway.store, b"ada")
+    assert not in_files(gateway.store, b"Lovelace Street 7") and not in_files(gateway.store, b"ada@example")
     assert recorded(gateway.store) == others
     later = ask(gateway)
     until(lambda: recorded(gateway.store) == {*others, later})

@@ -1,14 +1,14 @@
 """What alters history: changes that are whole or undone, days that are rewritten, and days that go."""
 
+import contextlib
+import sqlite3
 import time
 
 import pytest
 
 from tests.store.samples import make_record
-from trimtab.store import schema
+from trimtab.store import rows, schema
 from trimtab.store.traces import TraceReader, TraceWriter
-
-NS = 10**9
 
 
 def at(number, days_ago, trace):
@@ -83,3 +83,18 @@ def test_compacting_gives_the_room_back_and_empties_the_log(tmp_path):
         writer.compact(day)
         assert day.stat().st_size < full / 2
         assert day.with_name(day.name + "-wal").stat().st_size == 0
+
+
+def test_a_file_of_the_first_version_is_updated_and_read(tmp_path):
+    day = schema.day_path(tmp_path, make_record(1).call.started_ns)
+    with contextlib.closing(sqlite3.connect(day, isolation_level=None)) as old:
+        for statement in schema.MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("PRAGMA user_version=1")
+        row = dict(zip(rows.COLUMNS, rows.row_of(make_record(1).call), strict=True))
+        first = {name: row[name] for name in rows.COLUMNS[: rows.COLUMNS.index("cache_write_1h_tokens")]}
+        old.execute(
+            f"INSERT INTO calls ({', '.join(first)}) VALUES ({', '.join('?' * len(first))})", tuple(first.values())
+        )
+    TraceWriter(tmp_path).close()
+    assert TraceReader(tmp_path).trace("t").calls == (make_record(1).call,)

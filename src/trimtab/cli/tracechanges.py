@@ -36,8 +36,10 @@ def import_(args: argparse.Namespace) -> int:
 
     if not args.file.is_file():
         raise FormatError(f"cannot read {args.file}: no such file; name one that is there")
-    prices, size = storewords.settings(args).price_table(), args.file.stat().st_size
-    with TraceWriter(storewords.folder(args)) as writer, storewords.bar(args.file.name) as bar:
+    settings, size = storewords.settings(args), args.file.stat().st_size
+    writing = TraceWriter(storewords.folder(args), redact_personal=settings.store.redact_personal)
+    with writing as writer, storewords.bar(args.file.name) as bar:
+        prices = settings.price_table()
         report = import_file(args.file, writer, prices, kind=args.format, progress=lambda done: bar(done, size))
     if args.json:
         storewords.print_json(report)

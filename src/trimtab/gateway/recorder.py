@@ -23,6 +23,8 @@ log = logging.getLogger("trimtab.gateway")
 FLUSH_S = 0.2
 _MAX_WAITING_BYTES = 256 * 1024 * 1024
 _BATCH = 500
+# A store that has not answered for so long gets no new calls: they go to the spill, so that a death costs few of them.
+_PATIENCE_S = 0.5
 # How often the thread looks after the store when no call comes.
 _IDLE_S = 1.0
 # Of the time there is for closing, this much may go into writing what was spilled; the next start does the rest.
@@ -61,6 +63,7 @@ class Recorder:
         self._closing = threading.Event()
         self._warned = False
         self._not_before = 0.0
+        self._busy_since: float | None = None
         self._deferred = 0
         self._thread = threading.Thread(target=self._run, name="trimtab-recorder", daemon=True)
         if writer is not None:
@@ -107,33 +110,38 @@ class Recorder:
         self._thread.join(timeout_s)
 
     def _put(self, item: Item) -> None:
-        if self._writer is None or self._waiting.put(item):
+        if self._writer is None or (not self._is_stuck() and self._waiting.put(item)):
             return
         if self._overflow is None:
             self._refused += 1
         else:
             self._overflow.put(item)
 
+    def _is_stuck(self) -> bool:
+        since = self._busy_since
+        return self._overflow is not None and since is not None and time.monotonic() - since > _PATIENCE_S
+
     def _run(self) -> None:
         writer = self._writer
         if writer is None:
             return
         while not (self._closing.is_set() and not len(self._waiting)):
-            caught_up = self._write_waiting(writer)
-            if caught_up and not self._closing.is_set():
+            batch = self._gathered()
+            self._busy_since = time.monotonic()
+            self._write(writer, batch)
+            self._waiting.release(batch)
+            if len(batch) < _BATCH and not self._closing.is_set():
                 self._look_after(writer)
+            self._busy_since = None
         self._end(writer)
 
-    def _write_waiting(self, writer: Writer) -> bool:
-        """Write the next batch; whether no more waits than what came meanwhile."""
+    def _gathered(self) -> list[Item]:
+        """The next batch: what came within FLUSH_S of its first, or nothing where nothing came for a while."""
         spilled = self._overflow is not None and bool(self._overflow.spill)
         batch = self._waiting.take(1, 0.01 if spilled and time.monotonic() >= self._not_before else _IDLE_S)
         if batch and len(self._waiting) < _BATCH:
             self._closing.wait(FLUSH_S)
-        batch += self._waiting.take(_BATCH - 1, 0) if batch else []
-        self._write(writer, batch)
-        self._waiting.release(batch)
-        return len(batch) < _BATCH
+        return batch + self._waiting.take(_BATCH - 1, 0) if batch else []
 
     def _look_after(self, writer: Writer) -> None:
         """A piece of the spill, while nothing else is to be done, and what the store has to do of itself."""

@@ -63,7 +63,10 @@ def recorder_of(settings: StoreSettings) -> Recorder:
         from trimtab.store.errand import ServingWriter
 
         writer = ServingWriter(
-            Path(settings.folder), keep_days=settings.keep_days, spill_bytes=settings.spill_mb * 10**6
+            Path(settings.folder),
+            keep_days=settings.keep_days,
+            spill_bytes=settings.spill_mb * 10**6,
+            redact_personal=settings.redact_personal,
         )
         spill = writer.spill
     return Recorder(writer, limit=settings.queue, keeps=settings.recorded, spill=spill)

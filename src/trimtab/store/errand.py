@@ -73,9 +73,11 @@ def erased(folder: Path, wanted: Erasure) -> EraseReport:
 class ServingWriter(TraceWriter):
     """The gateway's writer, with the spill beside it; its housekeeping carries out errands too."""
 
-    def __init__(self, folder: Path, *, keep_days: int = 0, spill_bytes: int = 0) -> None:
-        super().__init__(folder, keep_days=keep_days)
-        self.spill = Spill(folder, spill_bytes)
+    def __init__(
+        self, folder: Path, *, keep_days: int = 0, spill_bytes: int = 0, redact_personal: bool = False
+    ) -> None:
+        super().__init__(folder, keep_days=keep_days, redact_personal=redact_personal)
+        self.spill = Spill(folder, spill_bytes, redact_personal=redact_personal)
 
     def housekeep(self) -> None:
         super().housekeep()

@@ -45,9 +45,10 @@ _DECODER = msgspec.json.Decoder(Entry)
 class Spill:
     """Files `spill-NUMBER.jsonl` in `folder`, of `max_bytes` together. One thread may append while another replays."""
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    def __init__(self, folder: Path, max_bytes: int, *, redact_personal: bool = False) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
+        self.redact_personal = redact_personal
         self._guard = threading.Lock()
         self._file: int | None = None
         self._segments = sorted(folder.glob("spill-*.jsonl"))
@@ -63,7 +64,7 @@ class Spill:
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Write as many of `entries` as fit; how many. What was written survives the death of the process."""
-        lines = [line for entry in entries if (line := _line(entry)) is not None]
+        lines = [line for entry in entries if (line := _line(entry, self.redact_personal)) is not None]
         kept, size = 0, 0
         with self._guard:
             for line in lines:
@@ -144,10 +145,11 @@ class Spill:
             self._file = None
 
 
-def _line(entry: Entry) -> bytes | None:
+def _line(entry: Entry, redact_personal: bool) -> bytes | None:
     record = entry.record
     try:
-        return msgspec.json.encode(entry if record is None else Entry(scrub(record))) + b"\n"
+        kept = entry if record is None else Entry(scrub(record, personal_data=redact_personal))
+        return msgspec.json.encode(kept) + b"\n"
     except (OverflowError, UnicodeError, RecursionError):
         return None
 

@@ -29,12 +29,14 @@ class TraceWriter:
 
     The folder is locked for as long as the writer is open: a second writer, in this process or another, gets a
     StoreError that names the holder. Methods may be called from any thread. Secrets are scrubbed before anything
-    is written (`store.redaction`). With `keep_days`, `housekeep` drops what is older.
+    is written (`store.redaction`), with `redact_personal` structured personal data too. With `keep_days`, `housekeep`
+    drops what is older.
     """
 
-    def __init__(self, folder: Path, *, keep_days: int = 0) -> None:
+    def __init__(self, folder: Path, *, keep_days: int = 0, redact_personal: bool = False) -> None:
         self.folder = folder
         self.keep_days = keep_days
+        self.redact_personal = redact_personal
         self._kept_on: int | None = None
         self._guard = threading.Lock()
         self._days: dict[Path, sqlite3.Connection] = {}
@@ -54,7 +56,8 @@ class TraceWriter:
         """
         by_day: dict[Path, list[Record]] = {}
         for record in records:
-            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrub(record))
+            scrubbed = scrub(record, personal_data=self.redact_personal)
+            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrubbed)
         new = 0
         with self._guard:
             for path, part in sorted(by_day.items()):
