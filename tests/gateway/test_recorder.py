@@ -13,7 +13,8 @@ import pytest
 from trimtab.errors import DiskFull
 from trimtab.gateway.recorder import Recorder
 from trimtab.store import schema
-from trimtab.store.spill import Entry, Spill
+from trimtab.store.entry import Entry
+from trimtab.store.spill import Spill
 from trimtab.store.traces import TraceReader, TraceWriter
 from trimtab.trace import Call, EndState, Record, Score
 

@@ -13,8 +13,9 @@ from tests.store.samples import make_record
 from trimtab.errors import ConfigError, StoreError
 from trimtab.store import schema
 from trimtab.store.artifacts import ArtifactStore
+from trimtab.store.entry import Entry
 from trimtab.store.erase import Erasure, erase, preview
-from trimtab.store.spill import Entry, Spill
+from trimtab.store.spill import Spill
 from trimtab.store.traces import TraceReader, TraceWriter
 from trimtab.trace import Payload, Record, Score
 

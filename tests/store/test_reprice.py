@@ -5,10 +5,10 @@ import sqlite3
 import msgspec
 import pytest
 
-from trimtab.errors import StoreError
 from trimtab.money import Price, PriceTable, Usage
+from trimtab.store import reprice as repricing
 from trimtab.store import schema
-from trimtab.store.reprice import Pricing, reprice
+from trimtab.store.reprice import Pricing, preview
 from trimtab.store.traces import TraceReader, TraceWriter
 
 DAY = 86_400
@@ -25,6 +25,11 @@ def folder(tmp_path, record):
     with TraceWriter(tmp_path / "store") as writer:
         writer.append([record(number * DAY, trace=f"t{number}", **fields) for number in (0, 1)])
     return tmp_path / "store"
+
+
+def reprice(folder, pricing, **more):
+    with TraceWriter(folder) as writer:
+        return repricing.reprice(writer, pricing, **more)
 
 
 def add(folder, record, **fields):
@@ -56,9 +61,7 @@ def test_since_leaves_older_calls_alone(folder):
 
 def test_a_dry_run_says_the_same_beside_a_writer_and_writes_nothing(folder):
     with TraceWriter(folder):
-        told = reprice(folder, Pricing(NEW), dry_run=True)
-        with pytest.raises(StoreError, match="has a writer already"):
-            reprice(folder, Pricing(NEW))
+        told = preview(folder, Pricing(NEW))
     assert call(folder, "t0").cost_nanodollars == 120_000
     assert told == reprice(folder, Pricing(NEW))
 
@@ -133,5 +136,5 @@ def test_a_store_of_an_older_version_is_updated_first(folder, monkeypatch):
 
 
 def test_no_store_has_no_calls(tmp_path):
-    report = reprice(tmp_path / "none", Pricing(NEW))
+    report = preview(tmp_path / "none", Pricing(NEW))
     assert msgspec.structs.asdict(report)["calls"] == 0 and not (tmp_path / "none").exists()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.store.samples import make_record
 from trimtab.errors import DiskFull, StoreError
 from trimtab.store import spill as spilling
-from trimtab.store.spill import Entry, Spill
+from trimtab.store.entry import Entry
+from trimtab.store.spill import Spill
 from trimtab.store.traces import TraceReader, TraceWriter
 from trimtab.trace import Score
 

@@ -51,14 +51,17 @@ def import_(args: argparse.Namespace) -> int:
 
 
 def reprice(args: argparse.Namespace) -> int:
-    from trimtab.store.reprice import Pricing
-    from trimtab.store.reprice import reprice as run
+    from trimtab.store.errand import Repricing, repriced
+    from trimtab.store.reprice import Pricing, preview
 
     settings, since = storewords.settings(args), storewords.since_ns(args.since)
     named = {endpoint.name: endpoint.price for endpoint in settings.endpoints if endpoint.price}
     pricing = Pricing(settings.price_table(), named)
     with storewords.bar("pricing") as bar:
-        report = run(storewords.folder(args), pricing, since_ns=since, dry_run=args.dry_run, progress=bar)
+        if args.dry_run:
+            report = preview(_there(args), pricing, since_ns=since, progress=bar)
+        else:
+            report = repriced(_there(args), Repricing(pricing, since), bar)
     if args.json:
         return storewords.print_json(report)
     would = "would change" if args.dry_run else "changed"

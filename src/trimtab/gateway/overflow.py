@@ -6,9 +6,12 @@ The disk that keeps the recorder waiting may keep this thread waiting too: its m
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from trimtab.gateway.waiting import Item, Waiting
-from trimtab.store.spill import Spill
+
+if TYPE_CHECKING:
+    from trimtab.store.spill import Spill
 
 _LIMIT = 2_000
 _MAX_BYTES = 64 * 1024 * 1024

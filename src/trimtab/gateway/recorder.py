@@ -10,13 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trimtab.errors import DiskFull, StoreBusy, TrimtabError
 from trimtab.gateway.overflow import Overflow
 from trimtab.gateway.waiting import Item, Waiting
-from trimtab.store.spill import Entry, Spill
+from trimtab.store.entry import Entry
 from trimtab.trace import Call, Record, Score
+
+if TYPE_CHECKING:
+    from trimtab.store.spill import Spill
 
 log = logging.getLogger("trimtab.gateway")
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from trimtab.gateway import wire
-from trimtab.store.spill import Entry
+from trimtab.store.entry import Entry
 from trimtab.trace import Call, Payload, Record, Score
 
 

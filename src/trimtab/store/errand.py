@@ -1,4 +1,4 @@
-"""Errands: an erasure that a command leaves in the store's folder for the process that has the store open.
+"""Errands: what a command leaves in the store's folder for the process that has the store open to do.
 
 One errand at a time; three files in the folder: asked, taken, done. A gateway that dies half-way takes it up again.
 """
@@ -17,23 +17,35 @@ import msgspec
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.store import schema
 from trimtab.store.erase import EraseReport, Erasure, erase
+from trimtab.store.reprice import Pricing, Progress, RepriceReport, reprice
 from trimtab.store.spill import Spill
 from trimtab.store.writer import TraceWriter
 
-_ASKED, _TAKEN, _DONE = "erase.asked", "erase.taken", "erase.done"
+_ASKED, _TAKEN, _DONE = "errand.asked", "errand.taken", "errand.done"
 # A gateway looks once a second, and after each batch of records.
 PATIENCE_S = 20.0
 _POLL_S = 0.2
 
 
+class Repricing(msgspec.Struct, frozen=True):
+    """What `reprice` takes."""
+
+    pricing: Pricing
+    since_ns: int | None = None
+
+
 class _Errand(msgspec.Struct, frozen=True):
+    """One of the two is given."""
+
     id: str
-    wanted: Erasure
+    erase: Erasure | None = None
+    reprice: Repricing | None = None
 
 
 class _Answer(msgspec.Struct, frozen=True):
     id: str
-    report: EraseReport | None = None
+    erased: EraseReport | None = None
+    repriced: RepriceReport | None = None
     error: str = ""
 
 
@@ -46,28 +58,47 @@ def erased(folder: Path, wanted: Erasure) -> EraseReport:
     Raises StoreBusy where another process has it and does not take the errand within PATIENCE_S; StoreError with what
     the gateway said where it could not do it.
     """
+    errand = _Errand(secrets.token_hex(8), erase=wanted)
+    return _entrusted(folder, errand, None).erased or EraseReport()
+
+
+def repriced(folder: Path, wanted: Repricing, progress: Progress | None = None) -> RepriceReport:
+    """Price the calls in `folder` anew, by whom and with what errors as `erased`; `progress` is of this process."""
+    errand = _Errand(secrets.token_hex(8), reprice=wanted)
+    return _entrusted(folder, errand, progress).repriced or RepriceReport(wanted.pricing.table.version)
+
+
+def _entrusted(folder: Path, errand: _Errand, progress: Progress | None) -> _Answer:
     busy = None
-    errand = _Errand(secrets.token_hex(8), wanted)
     give_up = time.monotonic() + PATIENCE_S
     while True:
         try:
             with TraceWriter(folder) as writer:
-                report = erase(writer, wanted)
+                answer = _done(errand, writer, None, progress)
                 _forget(folder, errand)
-                return report
+                return answer
         except StoreBusy as error:
             if busy is None:
                 _leave(folder, errand)
             busy = error
         time.sleep(_POLL_S)
-        answer = _read(folder / _DONE, _Answer)
-        if answer is not None and answer.id == errand.id:
+        left = _read(folder / _DONE, _Answer)
+        if left is not None and left.id == errand.id:
             (folder / _DONE).unlink(missing_ok=True)
-            if answer.report is None:
-                raise StoreError(answer.error)
-            return answer.report
+            if left.error:
+                raise StoreError(left.error)
+            return left
         if time.monotonic() > give_up and _forget(folder, errand):
             raise busy
+
+
+def _done(errand: _Errand, writer: TraceWriter, spill: Spill | None, progress: Progress | None = None) -> _Answer:
+    if errand.erase is not None:
+        return _Answer(errand.id, erased=erase(writer, errand.erase, spill))
+    wanted = errand.reprice
+    if wanted is None:
+        return _Answer(errand.id, error="an errand that asks for nothing")
+    return _Answer(errand.id, repriced=reprice(writer, wanted.pricing, since_ns=wanted.since_ns, progress=progress))
 
 
 class ServingWriter(TraceWriter):
@@ -94,7 +125,7 @@ class ServingWriter(TraceWriter):
 
     def _answer(self, errand: _Errand) -> _Answer:
         try:
-            return _Answer(errand.id, erase(self, errand.wanted, self.spill))
+            return _done(errand, self, self.spill)
         except StoreError as error:
             return _Answer(errand.id, error=str(error))
 
@@ -102,7 +133,9 @@ class ServingWriter(TraceWriter):
 def _leave(folder: Path, errand: _Errand) -> None:
     try:
         if (folder / _ASKED).exists() or (folder / _TAKEN).exists():
-            raise StoreBusy(f"an erasure from {folder} is under way: wait for its end, and run this again")
+            raise StoreBusy(
+                f"an erasure or a re-pricing of {folder} is under way: wait for its end, and run this again"
+            )
         (folder / _DONE).unlink(missing_ok=True)
         _write(folder / _ASKED, errand)
     except OSError as error:

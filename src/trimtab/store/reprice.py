@@ -84,26 +84,22 @@ class Pricing(msgspec.Struct, frozen=True):
 
 
 def reprice(
-    folder: Path,
-    pricing: Pricing,
-    *,
-    since_ns: int | None = None,
-    dry_run: bool = False,
-    progress: Progress | None = None,
+    writer: TraceWriter, pricing: Pricing, *, since_ns: int | None = None, progress: Progress | None = None
 ) -> RepriceReport:
-    """Price every call in `folder` that started at `since_ns` or later.
+    """Price every call in the store that started at `since_ns` or later.
 
     Each day file is one transaction: stopped half-way, whole days are done and the others untouched, and a second run
-    gives the same end. A dry run writes nothing and works beside a writer; else StoreError where the folder has one.
+    gives the same end. Raises StoreError or DiskFull.
     """
     run = _Run(pricing, RepriceReport(pricing.table.version), progress, since_ns or 0)
-    days = [path for path in schema.day_files(folder) if schema.day_start_ns(path) + schema.DAY_NS > run.since]
-    if dry_run:
-        _days(days, _reading, run)
-    elif days:
-        with TraceWriter(folder) as writer:
-            _days(days, writer.change, run, _SET)
-    return run.report
+    return _days(writer.folder, writer.change, run, _SET)
+
+
+def preview(
+    folder: Path, pricing: Pricing, *, since_ns: int | None = None, progress: Progress | None = None
+) -> RepriceReport:
+    """What `reprice` would do. Writes nothing, and works beside a writer."""
+    return _days(folder, _reading, _Run(pricing, RepriceReport(pricing.table.version), progress, since_ns or 0))
 
 
 class _Run(msgspec.Struct):
@@ -115,17 +111,19 @@ class _Run(msgspec.Struct):
 
 
 def _days(
-    days: list[Path],
+    folder: Path,
     opened: Callable[[Path], AbstractContextManager[sqlite3.Connection]],
     run: _Run,
     change: str | None = None,
-) -> None:
+) -> RepriceReport:
+    days = [path for path in schema.day_files(folder) if schema.day_start_ns(path) + schema.DAY_NS > run.since]
     counts = {path: _count(path, run.since) for path in days}
     run.total = sum(counts.values())
     for path in days:
         if counts[path]:
             with opened(path) as connection:
                 _day(connection, run, change)
+    return run.report
 
 
 def _day(connection: sqlite3.Connection, run: _Run, change: str | None) -> None:

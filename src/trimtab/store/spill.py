@@ -11,24 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from trimtab.errors import DiskFull, StoreBusy, StoreError
 from trimtab.store import schema
-from trimtab.store.redaction import scrub
+from trimtab.store.entry import Entry, entry_of, line_of
 from trimtab.trace import Record, Score
 
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _NAME = "spill-{:08d}.jsonl"
-
-
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line: a record, or the scores of a trace."""
-
-    record: Record | None = None
-    trace_id: str = ""
-    scores: tuple[Score, ...] = ()
 
 
 class Sink(Protocol):
@@ -37,9 +27,6 @@ class Sink(Protocol):
     def append(self, records: Sequence[Record]) -> int: ...
 
     def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None: ...
-
-
-_DECODER = msgspec.json.Decoder(Entry)
 
 
 class Spill:
@@ -64,7 +51,9 @@ class Spill:
 
     def append(self, entries: Sequence[Entry]) -> int:
         """Write as many of `entries` as fit; how many. What was written survives the death of the process."""
-        lines = [line for entry in entries if (line := _line(entry, self.redact_personal)) is not None]
+        lines = [
+            line for entry in entries if (line := line_of(entry, redact_personal=self.redact_personal)) is not None
+        ]
         kept, size = 0, 0
         with self._guard:
             for line in lines:
@@ -90,7 +79,7 @@ class Spill:
             lines = []
         except OSError as error:
             raise schema.refusal(error, path) from error
-        entries = [entry for line in lines if (entry := _entry(line)) is not None]
+        entries = [entry for line in lines if (entry := entry_of(line)) is not None]
         failed = len(lines) - len(entries) + _pour(entries, sink)
         self._offset += sum(map(len, lines))
         if not lines:
@@ -143,22 +132,6 @@ class Spill:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def _line(entry: Entry, redact_personal: bool) -> bytes | None:
-    record = entry.record
-    try:
-        kept = entry if record is None else Entry(scrub(record, personal_data=redact_personal))
-        return msgspec.json.encode(kept) + b"\n"
-    except (OverflowError, UnicodeError, RecursionError):
-        return None
-
-
-def _entry(line: bytes) -> Entry | None:
-    try:
-        return _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _pour(entries: Sequence[Entry], sink: Sink) -> int:
