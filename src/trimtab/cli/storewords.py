@@ -37,6 +37,14 @@ def folder(args: argparse.Namespace) -> Path:
     return args.store or Path(settings(args).store.folder)
 
 
+def there(args: argparse.Namespace) -> Path:
+    """The folder of a store that is there already; ConfigError where it is not."""
+    held = folder(args)
+    if not held.is_dir():
+        raise ConfigError(f"there is no store at {held}: name its folder with --store")
+    return held
+
+
 def since_ns(age: str | None) -> int | None:
     """Unix ns of so long ago; ConfigError where `age` is none."""
     if age is None:

@@ -1,4 +1,4 @@
-"""`trimtab traces`: list, show and export what was recorded; what alters it is in `tracechanges`."""
+"""`trimtab traces`: list, show and export what was recorded; what alters it is in files of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trimtab.cli import storewords, tracechanges
+from trimtab.cli import storewords, tracechanges, traceremovals
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for command in (listing, showing):
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
     tracechanges.add(verbs)
+    traceremovals.add(verbs)
 
 
 def list_(args: argparse.Namespace) -> int:
