@@ -102,3 +102,25 @@ def test_a_missing_file_names_it_and_the_option(tmp_path):
 def test_without_endpoints_there_is_no_deployment():
     with pytest.raises(ConfigError, match="endpoints"):
         Settings().deployment()
+
+
+def test_what_is_recorded_may_differ_by_model(tmp_path):
+    text = '[store]\nrecord = "metadata"\nkeep_days = 30\n[store.record_for]\nsecret = "off"\nlab = "full"\n'
+    store = read(write(tmp_path, text)).store
+    assert [store.recorded(model) for model in ("secret", "lab", "any")] == ["off", "full", "metadata"]
+    assert store.records and store.keep_days == 30
+    nothing = read(write(tmp_path, '[store]\nrecord = "off"\n[store.record_for]\na = "off"')).store
+    assert not nothing.records
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[store.record_for]\nm = "all"', "store.record_for.m"),
+        ("[store]\nkeep_days = -1", "store.keep_days"),
+        ("[store]\nspill_mb = -1", "store.spill_mb"),
+    ],
+)
+def test_a_bad_word_on_the_store_is_named(tmp_path, text, named):
+    with pytest.raises(ConfigError, match=named):
+        read(write(tmp_path, text))

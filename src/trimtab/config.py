@@ -25,14 +25,30 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where traces are kept, how many records wait in memory, and what is kept.
+    """Where traces are kept, how many records wait in memory, what is kept and for how long.
 
-    `record`: 'full' keeps bodies and counters, 'metadata' counters alone, 'off' nothing.
+    `record`: 'full' keeps bodies and counters, 'metadata' counters alone, 'off' nothing; `record_for` says it otherwise
+    for a model that clients ask for. What does not fit the memory waits in files of `spill_mb` MB together. Day files
+    go `keep_days` days after their end (0: never). With `redact_personal` structured personal data in bodies is not
+    written, as secrets never are.
     """
 
     folder: str = ".trimtab"
     queue: int = 10_000
     record: str = "full"
+    record_for: dict[str, str] = {}
+    spill_mb: int = 256
+    keep_days: int = 0
+    redact_personal: bool = False
+
+    def recorded(self, model: str) -> str:
+        """What is kept of a call for which the client asked for `model`: 'full', 'metadata' or 'off'."""
+        return self.record_for.get(model, self.record)
+
+    @property
+    def records(self) -> bool:
+        """Whether anything is kept at all."""
+        return any(kept != "off" for kept in (self.record, *self.record_for.values()))
 
 
 class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,9 +113,18 @@ def read(path: Path) -> Settings:
         raise ConfigError(f"{path}: {error}; see docs/config.md for every key") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    if settings.store.record not in ("full", "metadata", "off"):
-        raise ConfigError(f"{path}: store.record is '{settings.store.record}': use 'full', 'metadata' or 'off'")
+    _check_store(settings.store, path)
     settings.price_table()
     if settings.endpoints:
         settings.deployment()
     return settings
+
+
+def _check_store(store: StoreSettings, path: Path) -> None:
+    routes = {f"store.record_for.{name}": kept for name, kept in store.record_for.items()}
+    for key, kept in {"store.record": store.record, **routes}.items():
+        if kept not in ("full", "metadata", "off"):
+            raise ConfigError(f"{path}: {key} is '{kept}': use 'full', 'metadata' or 'off'")
+    for key in ("queue", "spill_mb", "keep_days"):
+        if getattr(store, key) < 0:
+            raise ConfigError(f"{path}: store.{key} is {getattr(store, key)}: use 0 or more")

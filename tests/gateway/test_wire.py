@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
-from trimtab.money import Usage
 
 KEYS = st.sampled_from(["model", "stream", "stream_options", "tëxt", 'quo"te', "back\\slash", "", "n", "{", "a,b"])
 LEAVES = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6) | st.text()
@@ -106,33 +105,3 @@ def test_a_body_that_is_no_request_is_refused(body):
     with pytest.raises(RequestRefused) as refused:
         wire.head(body)
     assert refused.value.status == 400
-
-
-def test_usage_keeps_both_conventions_apart():
-    openai = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 60}}
-    openai["completion_tokens_details"] = {"reasoning_tokens": 5}
-    assert wire.usage(openai) == Usage(input_tokens=100, output_tokens=7, cache_read_tokens=60, reasoning_tokens=5)
-    anthropic = {
-        "input_tokens": 10,
-        "output_tokens": 7,
-        "cache_read_input_tokens": 60,
-        "cache_creation_input_tokens": 30,
-    }
-    assert wire.usage(anthropic) == Usage(
-        input_tokens=100, output_tokens=7, cache_read_tokens=60, cache_write_tokens=30
-    )
-
-
-@pytest.mark.parametrize("raw", [None, {}, [], "x", 3])
-def test_no_usage_is_none_and_not_zero(raw):
-    assert wire.usage(raw) is None
-
-
-def test_usage_of_a_wrong_shape_counts_nothing():
-    raw = {
-        "prompt_tokens": "ten",
-        "completion_tokens": -4,
-        "prompt_cache_hit_tokens": 10**30,
-        "prompt_tokens_details": [1],
-    }
-    assert wire.usage(raw) == Usage()

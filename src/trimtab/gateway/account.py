@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Any
 
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, estimate, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.live import Live
@@ -51,6 +51,11 @@ class Account:
         self.raw_usage = usage if isinstance(usage, dict) else None
         self.usage = wire.usage(self.raw_usage)
 
+    def estimate(self) -> None:
+        """Of an answer that broke off: count its tokens by its bytes where the provider has not counted them."""
+        if self.usage is None:
+            self.usage = estimate.usage(self.body, self.response)
+
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""
         pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
@@ -66,12 +71,17 @@ class Account:
         """The model that the client asked for."""
         return self.head.model if self.head else ""
 
+    @property
+    def priced_as(self) -> str:
+        """The name to look up in the price table; empty before an endpoint is asked."""
+        endpoint = self.notes.endpoint
+        return (endpoint.price_name or self.response_model or self.asked) if endpoint else ""
+
     def cost(self) -> tuple[int | None, str]:
         """Nano-dollars and the price table's version; None where the usage or the price is unknown."""
-        endpoint = self.notes.endpoint
-        if self.usage is None or endpoint is None:
+        model = self.priced_as
+        if self.usage is None or not model:
             return None, ""
-        model = endpoint.price_name or self.response_model or self.asked
         cost = self.live.prices.cost(model, self.usage)
         if cost is None:
             self.live.warn_unpriced(model)
@@ -110,6 +120,7 @@ class Account:
             raw_usage=self.raw_usage,
             cost_nanodollars=nanodollars,
             price_table=table,
+            priced_as=self.priced_as,
         )
 
     def _scrubbed(self, text: str | None) -> str | None:

@@ -146,6 +146,8 @@ class Exchange:
             account.response = relay.assembly.answer()
             account.error = relay.error
             account.answered(relay.assembly.model, relay.assembly.finish_reason, relay.assembly.usage)
+            if relay.end is not EndState.COMPLETE:
+                account.estimate()
         self.unwatch()
         await self.send({"type": "http.response.body", "body": last})
         return relay.end or EndState.CUT

@@ -79,6 +79,7 @@ class Meter:
         self.cost = Counter("trimtab_cost_usd_total", "Cost of priced calls in US dollars.")
         self.unpriced = Counter("trimtab_unknown_price_total", "Calls with usage whose model has no price.")
         self.unmetered = Counter("trimtab_usage_missing_total", "Complete calls for which no usage was given.")
+        self.estimated = Counter("trimtab_usage_estimated_total", "Broken-off answers whose tokens were estimated.")
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
         self.retries = Counter("trimtab_retries_total", "Times an endpoint was asked again, by what it answered.")
         self.fallbacks = Counter("trimtab_fallbacks_total", "Answers by another endpoint than the first choice.")
@@ -98,6 +99,8 @@ class Meter:
             if call.end == "complete":
                 self.unmetered.add(place)
             return
+        if usage.estimated:
+            self.estimated.add(place)
         for name in _TOKENS:
             if amount := getattr(usage, name):
                 self.tokens.add((("class", name.removesuffix("_tokens")), *place), amount)
@@ -116,9 +119,8 @@ class Meter:
 
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
-        calls = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        parts: list[Counter | Gauge | Histogram] = [*calls, self.retries, self.fallbacks, *self.gauges]
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        figures = [part for part in vars(self).values() if isinstance(part, Counter | Histogram)]
+        lines = [line for part in (*figures, *self.gauges) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

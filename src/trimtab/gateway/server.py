@@ -15,7 +15,7 @@ from pathlib import Path
 
 import uvicorn
 
-from trimtab.config import Settings
+from trimtab.config import Settings, StoreSettings
 from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
@@ -55,13 +55,23 @@ def assemble(settings: Settings) -> Gateway:
     failover = Failover(upstream.send, meter)
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
-    writer = None
-    if settings.store.record != "off":
-        from trimtab.store.traces import TraceWriter
+    return Gateway(Services(live, recorder_of(settings.store), meter, settings.gateway.max_body_bytes), upstream)
 
-        writer = TraceWriter(folder)
-    recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
-    return Gateway(Services(live, recorder, meter, settings.gateway.max_body_bytes), upstream)
+
+def recorder_of(settings: StoreSettings) -> Recorder:
+    """The recorder that `settings` describe, with the store open behind it where anything is recorded."""
+    writer = spill = None
+    if settings.records:
+        from trimtab.store.errand import ServingWriter
+
+        writer = ServingWriter(
+            Path(settings.folder),
+            keep_days=settings.keep_days,
+            spill_bytes=settings.spill_mb * 10**6,
+            redact_personal=settings.redact_personal,
+        )
+        spill = writer.spill
+    return Recorder(writer, limit=settings.queue, keeps=settings.recorded, spill=spill)
 
 
 class Server(uvicorn.Server):

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused
-from trimtab.money import Usage
+from trimtab.money import usage_of
 
-# More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
-_MAX_COUNT = 2**40
+# The provider's usage object in the neutral convention: one normalisation for what is served and what is re-priced.
+usage = usage_of
 _EMPTY = msgspec.Raw(b"")
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -177,37 +177,6 @@ def _value_end(body: bytes, start: int) -> int:
         if depth == 0:
             return match.end()
     raise RequestRefused("the request body is not valid JSON", code="invalid_json")
-
-
-def usage(raw: Any) -> Usage | None:
-    """The provider's usage object in the neutral convention; None where there is none.
-
-    OpenAI's `prompt_tokens` already includes cached tokens. Where a provider writes Anthropic's names, its
-    `input_tokens` excludes what the cache read and wrote, so both are added.
-    """
-    if not isinstance(raw, dict) or not raw:
-        return None
-    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
-    output_details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
-    read = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
-    written = _count(details, "cache_write_tokens")
-    given = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
-    if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
-        read = _count(raw, "cache_read_input_tokens")
-        written = _count(raw, "cache_creation_input_tokens")
-        given += 0 if "prompt_tokens" in raw else read + written
-    return Usage(
-        input_tokens=given,
-        output_tokens=_count(raw, "completion_tokens") or _count(raw, "output_tokens"),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=_count(output_details, "reasoning_tokens"),
-    )
-
-
-def _count(holder: Any, name: str) -> int:
-    number = holder.get(name) if isinstance(holder, dict) else None
-    return number if type(number) is int and 0 < number < _MAX_COUNT else 0
 
 
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
