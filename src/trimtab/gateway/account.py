@@ -28,6 +28,7 @@ class Account:
         self.headers = tuple(headers)
         self.notes = Notes()
         self.body = b""
+        self.key = ""
         self.head: wire.Head | None = None
         self.who: Attribution | None = None
         self.status = 200
@@ -82,6 +83,8 @@ class Account:
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
         failed = {"trimtab.step_error": "; ".join(self.notes.step_errors)} if self.notes.step_errors else {}
+        key = {"trimtab.key": self.key} if self.key else {}
+        given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
         return Call(
             id=self.id,
             trace_id=who.trace_id,
@@ -94,7 +97,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**who.tags, **failed},
+            tags={**given, **failed, **key},
             derived=who.derived,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,

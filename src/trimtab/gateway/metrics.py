@@ -66,6 +66,12 @@ class Meter:
         self.unpriced = Counter("trimtab_unknown_price_total", "Calls with usage whose model has no price.")
         self.unmetered = Counter("trimtab_usage_missing_total", "Complete calls for which no usage was given.")
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
+        self.refusals = Counter("trimtab_refusals_total", "Calls refused by a key or its limits, by reason.")
+        self.unpriced_reservations = Counter(
+            "trimtab_unpriced_reservations_total", "Calls of keys with a budget whose model has no price: 0 reserved."
+        )
+        self.ledger_busy = Counter("trimtab_ledger_busy_total", "Times the key database was held by another process.")
+        self.uncharged = Counter("trimtab_uncharged_total", "Calls never charged to their keys: no key database.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
         self._agents: set[str] = set()
@@ -100,7 +106,8 @@ class Meter:
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
         parts = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        limits = (self.refusals, self.unpriced_reservations, self.ledger_busy, self.uncharged)
+        lines = [line for part in (*parts, *limits, self.overhead, self.duration) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

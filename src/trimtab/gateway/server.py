@@ -19,6 +19,7 @@ from trimtab.config import Settings
 from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
+from trimtab.gateway.limits import Limits
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
@@ -59,7 +60,9 @@ def assemble(settings: Settings) -> Gateway:
 
         writer = TraceWriter(folder)
     recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
-    return Gateway(Services(live, recorder, Meter(), settings.gateway.max_body_bytes), upstream)
+    meter = Meter()
+    limits = Limits(settings.gateway, folder, meter)
+    return Gateway(Services(live, recorder, meter, limits, settings.gateway.max_body_bytes), upstream)
 
 
 class Server(uvicorn.Server):
@@ -118,5 +121,6 @@ def run(settings: Settings, listener: socket.socket, on_ready: Callable[[], None
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=[listener]))
     finally:
-        # Where the server ended at once, what was answered is still written.
+        # Where the server ended at once, what was answered is still written and charged.
+        gateway.services.limits.close()
         gateway.services.recorder.close()
