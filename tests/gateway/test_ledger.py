@@ -316,7 +316,8 @@ def _load(folder, key, seed, rounds):
                 hold = holds.pop(dice.randrange(len(holds)))
                 money = dice.choice([0, hold.nanodollars, hold.nanodollars // 2, hold.nanodollars + 3])
                 excess += max(0, money - hold.nanodollars)
-                ledger.settle(hold, 5, money)
+                dice.choice([ledger.settle, ledger.settle_later])(hold, 5, money)
+        ledger.flush()
         for hold in holds:
             ledger.refund(hold)
     return excess
@@ -388,6 +389,24 @@ def test_a_verb_that_meets_a_writer_says_so_and_has_done_nothing(tmp_path):
         assert (ledger.used(key).minute_requests, ledger.used(key).day_requests) == (1, 0)
         ledger.settle(hold, 1, 1)
         assert ledger.used(key).day_requests == 1
+
+
+def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_path, ledger):
+    key, _ = make(tmp_path, day_nanodollars=10, tokens_per_minute=100)
+    ledger.settle_later(ledger.reserve(key, "t", 1, 10), 1, 4)
+    assert (ledger.used(key).day_nanodollars, ledger.waiting) == (0, 1)
+    with closing(keydb.connect(tmp_path, wait_s=0)) as other, closing(Ledger(tmp_path, wait_s=0)) as impatient:
+        impatient.settle_later(impatient.reserve(key, "t", 1, 0), 1, 1)
+        with keydb.transaction(other), pytest.raises(Busy):
+            impatient.reserve(key, "t", 1, 0)
+        assert impatient.waiting == 1, "nothing was done"
+        impatient.flush()
+        impatient.flush()
+    held = ledger.reserve(key, "t", 1, 5)
+    assert isinstance(held, Hold), "the call before is settled first"
+    assert (ledger.used(key).day_nanodollars, ledger.waiting) == (5, 0)
+    ledger.refund(held)
+    assert ledger.used(key).day_requests == 3
 
 
 def test_tidying_shrinks_what_counts_no_more(tmp_path, ledger, clock):

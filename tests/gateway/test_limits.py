@@ -353,14 +353,16 @@ def test_the_file_is_tidied_while_calls_go_on(tmp_path, monkeypatch):
 
     async def scenario():
         keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter())
-        for _ in range(limits._TIDY_EVERY + 1):
+        for _ in range(limits._TIDY_EVERY):
             keeper.settle(limits.Reservation(await keeper._take(key, "t", 1, 0), 1), None, None)
+        while keeper._tidying is None:
+            await asyncio.sleep(0.01)
         keeper.close()
 
     asyncio.run(scenario())
     with closing(sqlite3.connect(keydb.path_of(tmp_path))) as db:
         assert db.execute("SELECT COUNT(*) FROM rates WHERE second = 5").fetchone() == (0,)
-        assert db.execute("SELECT SUM(requests) FROM spending").fetchone() == (limits._TIDY_EVERY + 1,)
+        assert db.execute("SELECT SUM(requests) FROM spending").fetchone() == (limits._TIDY_EVERY,)
 
 
 def test_a_damaged_file_stops_the_start(tmp_path):

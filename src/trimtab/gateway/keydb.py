@@ -25,6 +25,9 @@ _TABLES = (
         day_nanodollars INTEGER, month_nanodollars INTEGER, run_nanodollars INTEGER,
         created_ns INTEGER NOT NULL, expires_ns INTEGER, revoked_ns INTEGER
     )""",
+    # Changes with every key: whoever remembers keys looks here first.
+    "CREATE TABLE changes (number INTEGER NOT NULL)",
+    "INSERT INTO changes VALUES (0)",
     # SHA-256 of the secret; two rows a key while a rotated one has grace.
     "CREATE TABLE secrets (digest BLOB PRIMARY KEY, key INTEGER NOT NULL, expires_ns INTEGER) WITHOUT ROWID",
     # What a key asked for, by whole Unix seconds.

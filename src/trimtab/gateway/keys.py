@@ -11,8 +11,8 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -96,10 +96,11 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def find(connection: sqlite3.Connection, secret: str) -> Key | None:
-    """The key of `secret`, whatever its state; None where there is none. A rotated secret ends with its grace."""
+def find(connection: sqlite3.Connection, digest: bytes) -> Key | None:
+    """The key whose secret has this digest, in any state; None where there is none. A rotated secret ends with its
+    grace."""
     statement = f"SELECT s.expires_ns, {_COLUMNS} FROM secrets s JOIN keys k ON k.id = s.key WHERE s.digest = ?"
-    row = connection.execute(statement, (digest(secret),)).fetchone()
+    row = connection.execute(statement, (digest,)).fetchone()
     if row is None:
         return None
     key = _key(row[1:])
@@ -128,7 +129,7 @@ class Ring:
         row[_FIELDS.index("models") - 1] = msgspec.json.encode(key.models).decode()
         row[_FIELDS.index("created_ns") - 1] = self.clock()
         marks = ", ".join("?" * len(row))
-        with self._open() as connection, keydb.transaction(connection):
+        with self._change() as connection:
             if connection.execute("SELECT 1 FROM keys WHERE name = ?", (key.name,)).fetchone():
                 raise ConfigError(f"there is a key '{key.name}' already: choose another name, or rotate that one")
             made = connection.execute(f"INSERT INTO keys ({', '.join(_FIELDS[1:])}) VALUES ({marks})", row)
@@ -151,7 +152,7 @@ class Ring:
     def rotate(self, name: str, grace_s: int = 0) -> str:
         """A new secret for the key; the old one works for `grace_s` seconds more. What was spent stays counted."""
         secret, ends = mint(), self.clock() + grace_s * 10**9
-        with self._open() as connection, keydb.transaction(connection):
+        with self._change() as connection:
             key = _get(connection, name)
             _refuse_revoked(key)
             connection.execute(
@@ -169,12 +170,18 @@ class Ring:
         return self._set(name, revoked_ns=self.clock())
 
     def _set(self, name: str, **fields: int | None) -> Key:
-        with self._open() as connection, keydb.transaction(connection):
+        with self._change() as connection:
             key = _get(connection, name)
             _refuse_revoked(key)
             for field, held in fields.items():
                 connection.execute(f"UPDATE keys SET {field} = ? WHERE id = ?", (held, key.id))
         return msgspec.structs.replace(key, **fields)
+
+    @contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._open() as connection, keydb.transaction(connection):
+            yield connection
+            connection.execute("UPDATE changes SET number = number + 1")
 
     def _open(self) -> closing[sqlite3.Connection]:
         return closing(keydb.connect(self.folder, wait_s=10.0, durable=True))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import datetime
 import enum
+import itertools
 import secrets
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,16 @@ _EPOCH = datetime.date(1970, 1, 1).toordinal()
 # A run that rests so long begins anew; days are kept for the command line.
 _RUN_KEPT_NS = 30 * _DAY
 _DAYS_KEPT = 400
+_MOST_KNOWN = 10_000
+# What a key spent and what its calls under way hold, of the day, the month and the run, by (key, day, month's first day,
+# trace id, now).
+_SUMS = """SELECT spent.today, spent.month, (SELECT nanodollars FROM runs WHERE key = ?1 AND trace_id = ?4),
+    held.today, held.month, held.run
+FROM (SELECT SUM(nanodollars * (day = ?2)) AS today, SUM(nanodollars) AS month
+        FROM spending WHERE key = ?1 AND day >= ?3) AS spent,
+    (SELECT SUM(nanodollars * (day = ?2)) AS today, SUM(nanodollars * (day >= ?3)) AS month,
+        SUM(nanodollars * (trace_id = ?4)) AS run
+        FROM reservations WHERE key = ?1 AND expires_ns > ?5) AS held"""
 # Beyond this, a checkpoint holds writers up for a moment to start the WAL again from its beginning.
 _WAL_BYTES = 8 * 1024 * 1024
 
@@ -94,11 +106,27 @@ class Ledger:
         self.clock = clock
         self._path = keydb.path_of(folder)
         self._db = keydb.connect(folder, wait_s=wait_s)
+        self._ids = (f"{prefix}-{number}" for prefix in (secrets.token_hex(8),) for number in itertools.count())
+        self._later: deque[tuple[Hold, int, int]] = deque()
+        self._known: dict[bytes, Key | None] = {}
+        self._changes = -1
+
+    @property
+    def waiting(self) -> int:
+        """How many calls are still to be settled."""
+        return len(self._later)
 
     def key(self, secret: str) -> Key | None:
         """The key of `secret`, whatever its state; None where there is none."""
+        digest = keys.digest(secret)
         with self._read():
-            return keys.find(self._db, secret)
+            changes = self._db.execute("SELECT number FROM changes").fetchone()[0]
+            if changes != self._changes or len(self._known) > _MOST_KNOWN:
+                self._known.clear()
+                self._changes = changes
+            if digest not in self._known:
+                self._known[digest] = keys.find(self._db, digest)
+        return self._known[digest]
 
     def reserve(self, key: Key, trace_id: str, tokens: int, nanodollars: int) -> Hold | Denial:
         """Take one request, `tokens` and `nanodollars` off what `key` may still use, or say which limit forbids it.
@@ -106,7 +134,7 @@ class Ledger:
         The call must be settled or refunded. A Denial takes nothing.
         """
         now = self.clock()
-        hold = Hold(key, secrets.token_hex(8), trace_id, tokens, nanodollars, now // _SECOND, now // _DAY)
+        hold = Hold(key, next(self._ids), trace_id, tokens, nanodollars, now // _SECOND, now // _DAY)
         if not key.rated and not (key.budgeted and nanodollars):
             return hold
         with self._write():
@@ -117,23 +145,40 @@ class Ledger:
 
     def settle(self, hold: Hold, tokens: int, nanodollars: int) -> None:
         """Book what the call really used in place of what it had reserved. Once for each Hold."""
-        key, now = hold.key, self.clock()
         with self._write():
-            if key.budgeted and hold.nanodollars:
-                self._db.execute("DELETE FROM reservations WHERE key = ? AND id = ?", (key.id, hold.id))
+            self._settle(hold, tokens, nanodollars)
+
+    def settle_later(self, hold: Hold, tokens: int, nanodollars: int) -> None:
+        """Settle as part of this connection's next transaction, or of `flush`."""
+        self._later.append((hold, tokens, nanodollars))
+
+    def flush(self) -> None:
+        """Settle all that waits."""
+        if self._later:
+            with self._write():
+                pass
+
+    def forget_oldest(self) -> None:
+        """Give the oldest call that waits up: it is never settled."""
+        self._later.popleft()
+
+    def _settle(self, hold: Hold, tokens: int, nanodollars: int) -> None:
+        key, now = hold.key, self.clock()
+        if key.budgeted and hold.nanodollars:
+            self._db.execute("DELETE FROM reservations WHERE key = ? AND id = ?", (key.id, hold.id))
+        self._db.execute(
+            "INSERT INTO spending VALUES (?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + 1,"
+            " tokens = tokens + excluded.tokens, nanodollars = nanodollars + excluded.nanodollars",
+            (key.id, hold.day, tokens, nanodollars),
+        )
+        if key.run_nanodollars is not None and nanodollars:
             self._db.execute(
-                "INSERT INTO spending VALUES (?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + 1,"
-                " tokens = tokens + excluded.tokens, nanodollars = nanodollars + excluded.nanodollars",
-                (key.id, hold.day, tokens, nanodollars),
+                "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " nanodollars = nanodollars + excluded.nanodollars, last_ns = excluded.last_ns",
+                (key.id, hold.trace_id, nanodollars, now),
             )
-            if key.run_nanodollars is not None and nanodollars:
-                self._db.execute(
-                    "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                    " nanodollars = nanodollars + excluded.nanodollars, last_ns = excluded.last_ns",
-                    (key.id, hold.trace_id, nanodollars, now),
-                )
-            if key.tokens_per_minute is not None and tokens != hold.tokens:
-                self._correct(hold, tokens - hold.tokens, now)
+        if key.tokens_per_minute is not None and tokens != hold.tokens:
+            self._correct(hold, tokens - hold.tokens, now)
 
     def refund(self, hold: Hold) -> None:
         """The call used nothing: give back what it had reserved. It still counts as one request."""
@@ -180,8 +225,8 @@ class Ledger:
         key = hold.key
         if not key.rated:
             return None
-        row = self._sums("SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, _span(now))
-        requests, tokens = row or (0, 0)
+        span = _span(now)
+        requests, tokens = self._sums("SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, span)
         if key.requests_per_minute is not None and requests + 1 > key.requests_per_minute:
             wait = self._wait(key, "requests", requests + 1 - key.requests_per_minute, now)
             return Denial(Limit.REQUESTS, key.requests_per_minute, requests, 0, 1, wait)
@@ -208,23 +253,13 @@ class Ledger:
         key, wanted = hold.key, hold.nanodollars
         if not (key.budgeted and wanted):
             return None
-        month_start = _month_start(hold.day)
-        spent_today, spent = self._sums(
-            f"SELECT SUM(nanodollars * (day = {hold.day})), SUM(nanodollars)", "spending", "day >= ?", key, (month_start,)
+        row = self._db.execute(_SUMS, (key.id, hold.day, _month_start(hold.day), hold.trace_id, now)).fetchone()
+        today, month, run, held_today, held_month, held_run = (held or 0 for held in row)
+        checks = (
+            (Limit.DAY, key.day_nanodollars, today, held_today, (hold.day + 1) * _DAY),
+            (Limit.MONTH, key.month_nanodollars, month, held_month, _next_month(hold.day) * _DAY),
+            (Limit.RUN, key.run_nanodollars, run, held_run, None),
         )
-        held_today, held, held_run = self._db.execute(
-            "SELECT SUM(nanodollars * (day = ?)), SUM(nanodollars * (day >= ?)), SUM(nanodollars * (trace_id = ?))"
-            " FROM reservations WHERE key = ? AND expires_ns > ?",
-            (hold.day, month_start, hold.trace_id, key.id, now),
-        ).fetchone()
-        day_end, month_end = (hold.day + 1) * _DAY, _next_month(hold.day) * _DAY
-        checks = [
-            (Limit.DAY, key.day_nanodollars, spent_today, held_today or 0, day_end),
-            (Limit.MONTH, key.month_nanodollars, spent, held or 0, month_end),
-        ]
-        if key.run_nanodollars is not None:
-            run = self._sums("SELECT nanodollars", "runs", "trace_id = ?", key, (hold.trace_id,))
-            checks.append((Limit.RUN, key.run_nanodollars, run[0] if run else 0, held_run or 0, None))
         for limit, allowed, used, under_way, end in checks:
             if allowed is not None and used + under_way + wanted > allowed:
                 wait = _budget_wait(allowed - wanted, used, end, now)
@@ -274,7 +309,10 @@ class Ledger:
     @contextmanager
     def _write(self) -> Iterator[None]:
         with self._read(), keydb.transaction(self._db):
+            for later in self._later:
+                self._settle(*later)
             yield
+        self._later.clear()
 
 
 def _span(now: int) -> tuple[int, int]:

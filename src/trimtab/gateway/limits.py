@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 import re
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,13 @@ BYTES_PER_TOKEN = 3
 _MEDIA_TOKENS = 1500
 _MEDIA_BYTES = 4096
 _MOST_TOKENS = 2**31
+# A million dollars a call: sums of what a provider says must fit the database.
+_MOST_NANODOLLARS = 10**15
 _HEADERS = frozenset((b"authorization", b"x-api-key", b"api-key"))
 _VIRTUAL = re.compile(rb"(?:^|\s)" + PREFIX.encode())
 _PATIENCE_S = 5.0
+# A settlement waits so long for a reserve to share a transaction with. A killed process loses those that wait.
+_SETTLE_S = 0.005
 _MOST_WAITING = 10_000
 _TIDY_EVERY = 256
 _TIMEOUT = 504
@@ -72,7 +75,7 @@ class Limits:
     """Identifies, reserves and settles; for one event loop. With `keys = "off"` it does nothing.
 
     The ledger is used on the loop itself, without waiting: a transaction takes some 50 µs and no disk sync. Where another
-    process is just writing, a reserve sleeps and tries again, and a settle waits in memory.
+    process is just writing, a reserve sleeps and tries again. Settlements wait in memory for the next transaction.
     """
 
     def __init__(self, settings: GatewaySettings, folder: Path, meter: Meter) -> None:
@@ -81,8 +84,7 @@ class Limits:
         self._folder = folder
         self._meter = meter
         self._ledger = None if settings.keys == "off" else Ledger(folder, wait_s=0)
-        self._waiting: deque[tuple[Hold, int, int]] = deque()
-        self._retry: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._settled = 0
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="trimtab-ledger")
         self._tidying: Future[None] | None = None
@@ -133,25 +135,30 @@ class Limits:
         return Reservation(outcome, usage.input_tokens)
 
     def settle(self, reservation: Reservation, call: Call, account: Account) -> None:
-        """Charge what the call really used. Never waits and never fails."""
-        self._waiting.append((reservation.hold, *charge(reservation, call, account)))
-        if self._retry is None:
-            self._flush()
+        """Charge what the call really used, with the next reserve or in a few milliseconds. Never waits, never fails."""
+        if self._ledger is None:
+            self._meter.uncharged.add()
+            return
+        self._ledger.settle_later(reservation.hold, *charge(reservation, call, account))
+        self._settled += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._flush)
 
     def close(self) -> None:
         """Write what still waits, then close the ledger; more than once does no harm."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._tidier.shutdown()
         ledger, self._ledger = self._ledger, None
-        if ledger is not None:
-            ledger.patient(_PATIENCE_S)
-            self._write(ledger)
-            ledger.close()
-        if self._waiting:
-            log.error("%d calls were not charged to their keys: the key database refused", len(self._waiting))
-            self._waiting.clear()
+        if ledger is None:
+            return
+        ledger.patient(_PATIENCE_S)
+        try:
+            ledger.flush()
+        except (Busy, StoreError) as error:
+            log.error("%d calls were not charged to their keys: %s", ledger.waiting, error)
+        ledger.close()
 
     async def _take(self, key: Key, trace_id: str, tokens: int, nanodollars: int) -> Hold | Denial:
         loop = asyncio.get_running_loop()
@@ -170,34 +177,28 @@ class Limits:
         raise self._unavailable(StoreError("the gateway is stopping"))
 
     def _flush(self) -> None:
-        """Write what waits; where the ledger is not free, again a little later."""
-        self._retry = None
-        if self._ledger is None:
+        """Settle what waits; where the ledger is not free, a little later again."""
+        self._timer = None
+        ledger = self._ledger
+        if ledger is None:
             return
-        pause_s = self._write(self._ledger)
+        pause_s = 0.0
+        try:
+            ledger.flush()
+        except Busy:
+            self._meter.ledger_busy.add()
+            pause_s = random.uniform(0.001, 0.005)
+        except StoreError as error:
+            log.error("calls are not charged to their keys yet: %s", error)
+            pause_s = 1.0
+        while ledger.waiting > _MOST_WAITING:
+            ledger.forget_oldest()
+            self._meter.uncharged.add()
         if pause_s:
-            self._retry = asyncio.get_running_loop().call_later(pause_s, self._flush)
+            self._timer = asyncio.get_running_loop().call_later(pause_s, self._flush)
         elif self._settled >= _TIDY_EVERY and (self._tidying is None or self._tidying.done()):
             self._settled = 0
             self._tidying = self._tidier.submit(self._tidy)
-
-    def _write(self, ledger: Ledger) -> float:
-        """Settle all that waits; seconds to pause where that is not possible now."""
-        while self._waiting:
-            try:
-                ledger.settle(*self._waiting[0])
-            except Busy:
-                self._meter.ledger_busy.add()
-                return random.uniform(0.001, 0.005)
-            except StoreError as error:
-                if len(self._waiting) > _MOST_WAITING:
-                    self._waiting.popleft()
-                    self._meter.uncharged.add()
-                log.error("calls are not charged to their keys yet: %s", error)
-                return 1.0
-            self._waiting.popleft()
-            self._settled += 1
-        return 0.0
 
     def _tidy(self) -> None:
         try:
@@ -251,12 +252,13 @@ def charge(reservation: Reservation, call: Call, account: Account) -> tuple[int,
     if endpoint is None:
         return 0, 0
     if account.usage is not None:
-        return account.usage.input_tokens + account.usage.output_tokens, call.cost_nanodollars or 0
+        tokens = account.usage.input_tokens + account.usage.output_tokens
+        return min(tokens, _MOST_TOKENS), min(call.cost_nanodollars or 0, _MOST_NANODOLLARS)
     if call.end is EndState.UPSTREAM_ERROR and account.response is None and call.status != _TIMEOUT:
         return 0, 0
     usage = Usage(input_tokens=reservation.input_tokens, output_tokens=_size(account.response) // BYTES_PER_TOKEN)
     cost = account.live.prices.cost(endpoint.price_name or account.response_model or account.asked, usage)
-    return usage.input_tokens + usage.output_tokens, cost.nanodollars if cost else 0
+    return usage.input_tokens + usage.output_tokens, min(cost.nanodollars, _MOST_NANODOLLARS) if cost else 0
 
 
 def denied(key: Key, denial: Denial) -> LimitRefused:
