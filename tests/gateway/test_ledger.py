@@ -92,7 +92,9 @@ def test_day_and_month_begin_in_utc_and_a_call_is_charged_to_the_day_it_began(tm
 
 def test_a_run_has_a_budget_of_its_own(tmp_path, ledger):
     key, _ = make(tmp_path, run_nanodollars=10)
-    ledger.settle(ledger.reserve(key, "loop", 0, 8), 0, 10)
+    held = ledger.reserve(key, "loop", 0, 8)
+    ledger.refund(ledger.reserve(key, "other", 0, 10))
+    ledger.settle(held, 0, 10)
     assert ledger.reserve(key, "loop", 0, 1) == Denial(Limit.RUN, 10, 10, 0, 1, None)
     assert isinstance(ledger.reserve(key, "other", 0, 10), Hold)
 
@@ -155,6 +157,13 @@ def test_tokens_too_many_go_back_and_tokens_more_count_at_once(tmp_path, ledger,
     ledger.tidy()
     ledger.settle(long, 10, 0)
     assert ledger.used(key).minute_tokens == 0, "what left the window is not given back a second time"
+    early = ledger.reserve(key, "t", 50, 0)
+    clock.add(20)
+    ledger.reserve(key, "t", 50, 0)
+    clock.add(45)
+    ledger.settle(early, 0, 0)
+    assert ledger.used(key).minute_tokens == 50, "nor is it taken off what others took"
+    clock.add(120)
     grown = ledger.reserve(key, "t", 1, 0)
     clock.add(90)
     ledger.settle(grown, 91, 0)
@@ -251,7 +260,7 @@ STEPS = st.lists(
 BUDGET = st.none() | st.integers(1, 150)
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(steps=STEPS, day=BUDGET, month=BUDGET, run=BUDGET)
 def test_any_interleaving_over_restarts_admits_what_it_ought_to(steps, day, month, run):
     """Three processes in turns. The ledger agrees with the book at each step, so a budget is passed by no more than

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -18,11 +19,13 @@ from tests.gateway.upstream import TEXT, FakeUpstream, Script, answer, usual
 from trimtab.config import GatewaySettings
 from trimtab.errors import StoreError
 from trimtab.gateway import keydb, limits
+from trimtab.gateway.chain import Notes
 from trimtab.gateway.keys import Key, Ring, mint
 from trimtab.gateway.ledger import Hold, Ledger
 from trimtab.gateway.limits import LimitRefused, Limits, input_tokens, secret_of
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.process import GatewayProcess
+from trimtab.money import Usage
 from trimtab.trace import EndState
 
 HELLO = {"model": "fake-model", "messages": [{"role": "user", "content": "hi"}]}
@@ -249,6 +252,13 @@ def test_a_complete_answer_without_usage_is_charged_by_its_size(gateway, new_key
     gateway.upstream.script = Script(body=answer(usage=None))
     assert gateway.ask(HELLO, headers)[0] == 200
     assert 20 < settled(gateway, name, 1).day_tokens < 400
+
+
+def test_an_answer_that_no_upstream_gave_costs_nothing():
+    """A step answered: the usage in its answer is of another call."""
+    account = SimpleNamespace(notes=Notes(), usage=Usage(input_tokens=1000, output_tokens=10), response=b"{}")
+    call = SimpleNamespace(end=EndState.COMPLETE, status=200, cost_nanodollars=COST)
+    assert limits.charge(None, call, account) == (0, 0)
 
 
 def test_an_unknown_price_reserves_nothing_and_says_so(gateway, new_key):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,27 +14,27 @@ from trimtab.cli import keyfacts
 from trimtab.gateway.keys import Key, Ring
 from trimtab.money import text_of
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     creating = _verb(verbs, "create", create, "make a key and print its secret, once")
     creating.add_argument("--tenant", default="", help="who it belongs to")
-    creating.add_argument("--models", nargs="+", default=[], metavar="MODEL", help="models it may ask for; 'gpt-*' too")
-    creating.add_argument("--requests", type=int, metavar="N", help="requests a minute")
-    creating.add_argument("--tokens", type=int, metavar="N", help="tokens a minute, input and output")
-    for name, text in (("day", "a UTC day"), ("month", "a UTC month"), ("run", "a workflow run (trace id)")):
-        creating.add_argument(
-            f"--{name}", type=_nanodollars, dest=f"{name}_usd", metavar="USD", help=f"US dollars {text}"
-        )
-    creating.add_argument("--expires", type=_seconds, metavar="AGE", help="end after that, such as 12h or 90d")
+    creating.add_argument("--expires", type=keyfacts.seconds, metavar="AGE", help="end after that, such as 12h or 90d")
+    changing = _verb(verbs, "limit", limit, "change what a key allows; what is not named stays as it is")
+    for command in (creating, changing):
+        command.add_argument("--models", nargs="+", metavar="MODEL", help="models it may ask for; 'gpt-*' too, or 'none'")
+        for name, text in (("requests", "requests"), ("tokens", "tokens, input and output,")):
+            command.add_argument(f"--{name}", type=keyfacts.number, metavar="N", help=f"{text} a minute, or 'none'")
+        for name, text in (("day", "a UTC day"), ("month", "a UTC month"), ("run", "a workflow run (trace id)")):
+            command.add_argument(
+                f"--{name}", type=keyfacts.nanodollars, dest=f"{name}_usd", metavar="USD", help=f"US dollars {text}"
+            )
     _verb(verbs, "show", show, "one key: what it allows and what it has used")
     rotating = _verb(verbs, "rotate", rotate, "give a key a new secret, printed once")
-    rotating.add_argument("--grace", type=_seconds, default=0, metavar="AGE", help="how long the old one still works")
+    rotating.add_argument("--grace", type=keyfacts.seconds, default=0, metavar="AGE", help="how long the old one still works")
     expiring = _verb(verbs, "expire", expire, "set when a key ends; now where nothing else is said")
     when = expiring.add_mutually_exclusive_group()
-    when.add_argument("--after", type=_seconds, default=0, metavar="AGE", help="from now on, such as 30m, 12h or 90d")
+    when.add_argument("--after", type=keyfacts.seconds, default=0, metavar="AGE", help="from now on, such as 30m, 12h or 90d")
     when.add_argument("--never", action="store_true", help="let it live on")
     _verb(verbs, "revoke", revoke, "end a key for good")
     listing = _verb(verbs, "list", list_, "every key, with what it has spent", named=False)
@@ -54,18 +53,13 @@ def _verb(verbs: Any, name: str, run: Callable[..., int], text: str, named: bool
 
 
 def create(args: argparse.Namespace) -> int:
-    wanted = Key(
-        name=args.name,
-        tenant=args.tenant,
-        models=tuple(args.models),
-        requests_per_minute=args.requests,
-        tokens_per_minute=args.tokens,
-        day_nanodollars=args.day_usd,
-        month_nanodollars=args.month_usd,
-        run_nanodollars=args.run_usd,
-        expires_ns=None if args.expires is None else time.time_ns() + args.expires * 10**9,
-    )
-    return _print_secret(args, _ring(args).create(wanted))
+    expires = None if args.expires is None else time.time_ns() + args.expires * 10**9
+    key = Key(name=args.name, tenant=args.tenant, expires_ns=expires, **_limits(args))
+    return _print_secret(args, _ring(args).create(key))
+
+
+def limit(args: argparse.Namespace) -> int:
+    return _print(args, _ring(args).limit(args.name, **_limits(args)))
 
 
 def rotate(args: argparse.Namespace) -> int:
@@ -125,22 +119,19 @@ def _print_secret(args: argparse.Namespace, secret: str) -> int:
     return 0
 
 
+def _limits(args: argparse.Namespace) -> dict[str, Any]:
+    """The limits that were named; None for those that were lifted."""
+    named = {
+        "models": None if args.models is None else tuple(each for each in args.models if each != "none"),
+        "requests_per_minute": args.requests,
+        "tokens_per_minute": args.tokens,
+        **{f"{span}_nanodollars": getattr(args, f"{span}_usd") for span in ("day", "month", "run")},
+    }
+    return {name: held or (None if held == 0 else ()) for name, held in named.items() if held is not None}
+
+
 def _ring(args: argparse.Namespace) -> Ring:
     default = Path("trimtab.toml")
     path = args.config or (default if default.exists() else None)
     settings = config.read(path) if path else config.Settings()
     return Ring(args.store or Path(settings.store.folder))
-
-
-def _seconds(age: str) -> int:
-    match = re.fullmatch(r"(\d{1,6})([smhd])", age)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"'{age}' is no age: give a number with s, m, h or d, such as 12h")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _nanodollars(text: str) -> int:
-    try:
-        return round(float(text) * 1e9)
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is no sum in US dollars: give a number such as 2.50") from error

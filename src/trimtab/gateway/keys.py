@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -125,9 +126,8 @@ class Ring:
         """Keep `key` under its name and return its secret, which cannot be had again. ConfigError for a taken name."""
         _check(key)
         secret = mint()
-        row = [getattr(key, field) for field in _FIELDS[1:]]
-        row[_FIELDS.index("models") - 1] = msgspec.json.encode(key.models).decode()
-        row[_FIELDS.index("created_ns") - 1] = self.clock()
+        made_now = msgspec.structs.replace(key, created_ns=self.clock())
+        row = [_cell(made_now, field) for field in _FIELDS[1:]]
         marks = ", ".join("?" * len(row))
         with self._change() as connection:
             if connection.execute("SELECT 1 FROM keys WHERE name = ?", (key.name,)).fetchone():
@@ -149,6 +149,10 @@ class Ring:
             rows = connection.execute(f"SELECT {_COLUMNS} FROM keys k ORDER BY name").fetchall()
         return [_key(row) for row in rows]
 
+    def limit(self, name: str, **limits: Any) -> Key:
+        """Change the `limits` that are named, `models` among them; calls under way keep what they reserved."""
+        return self._set(name, **limits)
+
     def rotate(self, name: str, grace_s: int = 0) -> str:
         """A new secret for the key; the old one works for `grace_s` seconds more. What was spent stays counted."""
         secret, ends = mint(), self.clock() + grace_s * 10**9
@@ -169,13 +173,15 @@ class Ring:
         """End the key for good. Its name stays taken, because its calls are recorded under it."""
         return self._set(name, revoked_ns=self.clock())
 
-    def _set(self, name: str, **fields: int | None) -> Key:
+    def _set(self, name: str, **fields: Any) -> Key:
         with self._change() as connection:
             key = _get(connection, name)
             _refuse_revoked(key)
-            for field, held in fields.items():
-                connection.execute(f"UPDATE keys SET {field} = ? WHERE id = ?", (held, key.id))
-        return msgspec.structs.replace(key, **fields)
+            changed = msgspec.structs.replace(key, **fields)
+            _check(changed)
+            for field in fields:
+                connection.execute(f"UPDATE keys SET {field} = ? WHERE id = ?", (_cell(changed, field), key.id))
+        return changed
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
@@ -185,6 +191,11 @@ class Ring:
 
     def _open(self) -> closing[sqlite3.Connection]:
         return closing(keydb.connect(self.folder, wait_s=10.0, durable=True))
+
+
+def _cell(key: Key, field: str) -> Any:
+    held = getattr(key, field)
+    return msgspec.json.encode(held).decode() if field == "models" else held
 
 
 def _get(connection: sqlite3.Connection, name: str) -> Key:
