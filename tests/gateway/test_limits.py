@@ -4,6 +4,8 @@ import asyncio
 import base64
 import http.client
 import json
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -288,6 +290,34 @@ def test_while_another_process_writes_a_call_waits_and_the_loop_does_not(gateway
             assert answers == []
         thread.join()
     assert answers == [200]
+
+
+def test_worker_processes_on_one_folder_share_what_a_key_may_do(tmp_path, monkeypatch):
+    """Two gateways without a trace store of their own; one is killed in the middle of a call."""
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"').replace("[store]", '[store]\nrecord = "off"')
+    ring = Ring(tmp_path / "store")
+    counted = {"Authorization": "Bearer " + ring.create(Key(name="counted", requests_per_minute=5))}
+    estimate = 2000 * input_tokens(json.dumps({**HELLO, "max_tokens": 20}).encode()) + 8000 * 20
+    paying = {"Authorization": "Bearer " + ring.create(Key(name="paying", day_nanodollars=estimate))}
+    with FakeUpstream() as upstream:
+        config = write_config(tmp_path, upstream, text)
+        with GatewayProcess(config) as first, GatewayProcess(config) as second:
+            one, two = (Running(upstream, process, tmp_path / "store") for process in (first, second))
+            codes = [worker.ask(HELLO, counted)[0] for worker in (one, two, two, one, two, one, two)]
+            assert codes == [200] * 5 + [429] * 2
+            upstream.script = Script(body=answer(), wait_s=30)
+            connection = http.client.HTTPConnection(one.host, timeout=20)
+            connection.request("POST", "/v1/chat/completions", json.dumps({**HELLO, "max_tokens": 20}), paying)
+            while len(upstream.seen) < 6:
+                time.sleep(0.02)
+            os.kill(first.pid, signal.SIGKILL)
+            connection.close()
+            status, answered, _ = two.ask({**HELLO, "max_tokens": 20}, paying)
+            assert (status, answered["retry-after"]) == (402, "1")
+            ring.limit("paying", day_nanodollars=2 * estimate)
+            upstream.script = usual
+            assert two.ask({**HELLO, "max_tokens": 20}, paying)[0] == 200
 
 
 def test_optional_keys_limit_those_who_show_one(tmp_path):
