@@ -31,7 +31,8 @@ def ring(tmp_path):
 
 
 def test_create_prints_the_secret_once(trimtab, ring):
-    limits = "--models gpt-4o fake* --requests 60 --tokens 9000 --day 2.5 --month 40 --run 0.000001 --expires 90d".split()
+    limits = ["--models", "gpt-4o", "fake*", "--requests", "60", "--tokens", "9000"]
+    limits += ["--day", "2.5", "--month", "40", "--run", "0.000001", "--expires", "90d"]
     secret = trimtab("create", "ci", "--tenant", "acme", *limits).split()[0]
     key = ring.get("ci")
     assert Ledger(ring.folder).key(secret) == key
@@ -64,7 +65,12 @@ def test_limits_change_where_they_are_named(trimtab, ring):
     trimtab("create", "ci", "--models", "a", "--requests", "5", "--day", "1")
     trimtab("limit", "ci", "--day", "3", "--requests", "none", "--tokens", "10")
     key = ring.get("ci")
-    assert (key.models, key.requests_per_minute, key.tokens_per_minute, key.day_nanodollars) == (("a",), None, 10, 3 * 10**9)
+    assert (key.models, key.requests_per_minute, key.tokens_per_minute, key.day_nanodollars) == (
+        ("a",),
+        None,
+        10,
+        3 * 10**9,
+    )
     trimtab("limit", "ci", "--models", "none")
     assert ring.get("ci").models == ()
 

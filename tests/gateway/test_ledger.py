@@ -1,4 +1,4 @@
-"""Reserve, settle and refund on a real file: any order, several threads and processes, restarts, and the edges of time."""
+"""Reserve, settle and refund on a real file: any order, threads and processes, restarts, and the edges of time."""
 
 import math
 import multiprocessing
@@ -416,6 +416,21 @@ def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_pat
     assert (ledger.used(key).day_nanodollars, ledger.waiting) == (5, 0)
     ledger.refund(held)
     assert ledger.used(key).day_requests == 3
+
+
+def test_tidying_keeps_the_wal_from_growing(tmp_path, ledger, monkeypatch):
+    monkeypatch.setattr("trimtab.gateway.ledger._WAL_BYTES", 50_000)
+    key, _ = make(tmp_path, requests_per_minute=10**6, day_nanodollars=10**6)
+    wal = keydb.path_of(tmp_path).with_name(keydb.NAME + "-wal")
+    sizes = []
+    for _ in range(4):
+        for _ in range(40):
+            ledger.settle(ledger.reserve(key, "t", 1, 1), 1, 1)
+        with closing(Ledger(tmp_path)) as other:
+            other.tidy()
+        sizes.append(wal.stat().st_size)
+    assert max(sizes) < 2 * sizes[0], sizes
+    assert ledger.used(key).day_requests == 160
 
 
 def test_tidying_shrinks_what_counts_no_more(tmp_path, ledger, clock):

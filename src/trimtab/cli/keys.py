@@ -22,7 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     creating.add_argument("--expires", type=keyfacts.seconds, metavar="AGE", help="end after that, such as 12h or 90d")
     changing = _verb(verbs, "limit", limit, "change what a key allows; what is not named stays as it is")
     for command in (creating, changing):
-        command.add_argument("--models", nargs="+", metavar="MODEL", help="models it may ask for; 'gpt-*' too, or 'none'")
+        command.add_argument(
+            "--models", nargs="+", metavar="MODEL", help="models it may ask for; 'gpt-*' too, or 'none'"
+        )
         for name, text in (("requests", "requests"), ("tokens", "tokens, input and output,")):
             command.add_argument(f"--{name}", type=keyfacts.number, metavar="N", help=f"{text} a minute, or 'none'")
         for name, text in (("day", "a UTC day"), ("month", "a UTC month"), ("run", "a workflow run (trace id)")):
@@ -31,10 +33,14 @@ def add(parser: argparse.ArgumentParser) -> None:
             )
     _verb(verbs, "show", show, "one key: what it allows and what it has used")
     rotating = _verb(verbs, "rotate", rotate, "give a key a new secret, printed once")
-    rotating.add_argument("--grace", type=keyfacts.seconds, default=0, metavar="AGE", help="how long the old one still works")
+    rotating.add_argument(
+        "--grace", type=keyfacts.seconds, default=0, metavar="AGE", help="how long the old one still works"
+    )
     expiring = _verb(verbs, "expire", expire, "set when a key ends; now where nothing else is said")
     when = expiring.add_mutually_exclusive_group()
-    when.add_argument("--after", type=keyfacts.seconds, default=0, metavar="AGE", help="from now on, such as 30m, 12h or 90d")
+    when.add_argument(
+        "--after", type=keyfacts.seconds, default=0, metavar="AGE", help="from now on, such as 30m, 12h or 90d"
+    )
     when.add_argument("--never", action="store_true", help="let it live on")
     _verb(verbs, "revoke", revoke, "end a key for good")
     listing = _verb(verbs, "list", list_, "every key, with what it has spent", named=False)

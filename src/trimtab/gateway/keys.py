@@ -64,7 +64,9 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def budgeted(self) -> bool:
         """Whether any sum of money limits it."""
-        return self.day_nanodollars is not None or self.month_nanodollars is not None or self.run_nanodollars is not None
+        return (
+            self.day_nanodollars is not None or self.month_nanodollars is not None or self.run_nanodollars is not None
+        )
 
     @property
     def rated(self) -> bool:
@@ -116,7 +118,7 @@ def _key(row: tuple[object, ...]) -> Key:
 
 
 class Ring:
-    """The keys of a store's folder. Each method is one transaction; a running gateway obeys from the next request on."""
+    """The keys of a store's folder. Each method is one transaction; a running gateway obeys from its next request."""
 
     def __init__(self, folder: Path, clock: Callable[[], int] = time.time_ns) -> None:
         self.folder = folder

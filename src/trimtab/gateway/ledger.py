@@ -1,7 +1,7 @@
 """The ledger: what each key asked for and spent, in the key database, with reserve, settle and refund.
 
-Knows no HTTP and no prices. Each verb is one short transaction, so several processes may share the file. Before a call its
-estimate is reserved; a budget admits it where spent + reserved + estimate ≤ limit. After it the truth is booked instead.
+Knows no HTTP and no prices. Each verb is one short transaction, so several processes may share the file. Before a call
+its estimate is reserved; a budget admits it where spent + reserved + estimate ≤ limit. Then the truth is booked instead.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _EPOCH = datetime.date(1970, 1, 1).toordinal()
 _RUN_KEPT_NS = 30 * _DAY
 _DAYS_KEPT = 400
 _MOST_KNOWN = 10_000
-# What a key spent and what its calls under way hold, of the day, the month and the run, by (key, day, month's first day,
-# trace id, now).
+# What a key spent and what its calls under way hold, of the day, the month and the run, by (key, day, first day of the
+# month, trace id, now).
 _SUMS = """SELECT spent.today, spent.month, (SELECT nanodollars FROM runs WHERE key = ?1 AND trace_id = ?4),
     held.today, held.month, held.run
 FROM (SELECT SUM(nanodollars * (day = ?2)) AS today, SUM(nanodollars) AS month
@@ -228,8 +228,8 @@ class Ledger:
         span = _span(now)
         requests, tokens = self._sums("SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, span)
         if key.requests_per_minute is not None and requests + 1 > key.requests_per_minute:
-            wait = self._wait(key, "requests", requests + 1 - key.requests_per_minute, now)
-            return Denial(Limit.REQUESTS, key.requests_per_minute, requests, 0, 1, wait)
+            soon = self._wait(key, "requests", requests + 1 - key.requests_per_minute, now)
+            return Denial(Limit.REQUESTS, key.requests_per_minute, requests, 0, 1, soon)
         if key.tokens_per_minute is not None and tokens + hold.tokens > key.tokens_per_minute:
             never = hold.tokens > key.tokens_per_minute
             wait = None if never else self._wait(key, "tokens", tokens + hold.tokens - key.tokens_per_minute, now)
@@ -242,12 +242,11 @@ class Ledger:
             f"SELECT second, {column} FROM rates WHERE key = ? AND second BETWEEN ? AND ? ORDER BY second",
             (key.id, *_span(now)),
         )
-        second = now // _SECOND
         for second, amount in rows:
             excess -= amount
             if excess <= 0:
-                break
-        return -((now - (second + WINDOW_S + 1) * _SECOND) // _SECOND)
+                return -((now - (second + WINDOW_S + 1) * _SECOND) // _SECOND)
+        return WINDOW_S + 1
 
     def _over_budget(self, hold: Hold, now: int) -> Denial | None:
         key, wanted = hold.key, hold.nanodollars

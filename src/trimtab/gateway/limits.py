@@ -1,4 +1,4 @@
-"""Limits: who may call, what a call reserves of its key's limits, what it is charged in the end, and how a refusal reads.
+"""Limits: who may call, what a call reserves of its key's limits, what it is charged, and how a refusal reads.
 
 Fails closed: where the key database cannot be used, calls that need it are refused.
 """
@@ -52,7 +52,7 @@ _STATES = {
 
 
 class LimitRefused(RequestRefused):
-    """A call that its key, or the lack of one, does not allow. `key` is the key's name, `headers` go with the answer."""
+    """A call that its key, or the lack of one, forbids. `key` is the key's name, `headers` go with the answer."""
 
     def __init__(self, message: str, *, status: int, code: str, key: str = "", wait_s: int | None = None) -> None:
         super().__init__(message, status=status, code=code, param="model" if status == 403 else None)
@@ -74,8 +74,8 @@ class Reservation(msgspec.Struct, frozen=True):
 class Limits:
     """Identifies, reserves and settles; for one event loop. With `keys = "off"` it does nothing.
 
-    The ledger is used on the loop itself, without waiting: a transaction takes some 50 µs and no disk sync. Where another
-    process is just writing, a reserve sleeps and tries again. Settlements wait in memory for the next transaction.
+    The ledger is used on the loop itself, without waiting: a transaction takes some 50 µs and no disk sync. Where
+    another process is just writing, a reserve sleeps and tries again. Settlements wait for the next transaction.
     """
 
     def __init__(self, settings: GatewaySettings, folder: Path, meter: Meter) -> None:
@@ -135,7 +135,7 @@ class Limits:
         return Reservation(outcome, usage.input_tokens)
 
     def settle(self, reservation: Reservation, call: Call, account: Account) -> None:
-        """Charge what the call really used, with the next reserve or in a few milliseconds. Never waits, never fails."""
+        """Charge what the call really used, with the next reserve or in some milliseconds. Never waits, never fails."""
         if self._ledger is None:
             self._meter.uncharged.add()
             return
