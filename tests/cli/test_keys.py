@@ -7,7 +7,8 @@ import pytest
 
 from trimtab.cli import main as cli
 from trimtab.gateway import keydb
-from trimtab.gateway.keys import Key, Ring, digest
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import Key, digest
 from trimtab.gateway.ledger import Ledger
 
 

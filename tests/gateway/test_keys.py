@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from trimtab.errors import ConfigError, StoreError
 from trimtab.gateway import keydb
-from trimtab.gateway.keys import PREFIX, Key, Ring, State, digest, mint
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import PREFIX, Key, State, digest, mint
 from trimtab.gateway.ledger import Ledger
 
 SECOND = 10**9

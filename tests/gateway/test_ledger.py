@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.gateway import keydb
-from trimtab.gateway.keys import Key, Ring
-from trimtab.gateway.ledger import RESERVATION_S, Busy, Denial, Hold, Ledger, Limit
+from trimtab.gateway.admission import Busy, Denial, Hold, Limit
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import Key
+from trimtab.gateway.ledger import RESERVATION_S, Ledger
 
 SECOND = 10**9
 DAY = 86_400

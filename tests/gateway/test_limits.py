@@ -21,9 +21,11 @@ from tests.gateway.upstream import TEXT, FakeUpstream, Script, answer, usual
 from trimtab.config import GatewaySettings
 from trimtab.errors import StoreError
 from trimtab.gateway import keydb, limits
+from trimtab.gateway.admission import Hold
 from trimtab.gateway.chain import Notes
-from trimtab.gateway.keys import Key, Ring, mint
-from trimtab.gateway.ledger import Hold, Ledger
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import Key, mint
+from trimtab.gateway.ledger import Ledger
 from trimtab.gateway.limits import LimitRefused, Limits, input_tokens, secret_of
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.process import GatewayProcess

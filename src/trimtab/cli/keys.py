@@ -11,7 +11,8 @@ from typing import Any
 
 from trimtab import config
 from trimtab.cli import keyfacts
-from trimtab.gateway.keys import Key, Ring
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import Key
 from trimtab.money import text_of
 
 

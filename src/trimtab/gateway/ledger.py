@@ -1,13 +1,12 @@
 """The ledger: what each key asked for and spent, in the key database, with reserve, settle and refund.
 
 Knows no HTTP and no prices. Each verb is one short transaction, so several processes may share the file. Before a call
-its estimate is reserved; a budget admits it where spent + reserved + estimate ≤ limit. Then the truth is booked instead.
+its estimate is reserved; a budget admits it where spent + reserved + estimate ≤ limit. Then the truth is booked.
 """
 
 from __future__ import annotations
 
 import datetime
-import enum
 import itertools
 import secrets
 import sqlite3
@@ -19,7 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.gateway import keydb, keys
+from trimtab.gateway import keydb, keyring, keys
+from trimtab.gateway.admission import Busy, Denial, Hold, Limit
 from trimtab.gateway.keys import Key
 
 # In no 60 seconds more than the rate. Seconds are whole, so what was taken comes free after 60 to 61 of them.
@@ -44,44 +44,6 @@ FROM (SELECT SUM(nanodollars * (day = ?2)) AS today, SUM(nanodollars) AS month
         FROM reservations WHERE key = ?1 AND expires_ns > ?5) AS held"""
 # Beyond this, a checkpoint holds writers up for a moment to start the WAL again from its beginning.
 _WAL_BYTES = 8 * 1024 * 1024
-
-
-class Limit(enum.StrEnum):
-    """What a key may be refused for."""
-
-    REQUESTS = "requests_per_minute"
-    TOKENS = "tokens_per_minute"
-    DAY = "day_budget"
-    MONTH = "month_budget"
-    RUN = "run_budget"
-
-
-class Busy(Exception):
-    """Another process is writing: nothing was done, the same again may do."""
-
-
-class Hold(msgspec.Struct, frozen=True):
-    """What one call under way has reserved. `tokens` count from `second` on; `day` is the one it is charged to."""
-
-    key: Key
-    id: str
-    trace_id: str
-    tokens: int
-    nanodollars: int
-    second: int
-    day: int
-
-
-class Denial(msgspec.Struct, frozen=True):
-    """Why nothing was reserved. `used` and `held` (by calls under way) are of the same unit as `limit`, and `asked` is
-    what the call wanted. `wait_s`: seconds after which it would pass if nobody else came; None where no wait helps."""
-
-    limit: Limit
-    allowed: int
-    used: int
-    held: int
-    asked: int
-    wait_s: int | None
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -125,7 +87,7 @@ class Ledger:
                 self._known.clear()
                 self._changes = changes
             if digest not in self._known:
-                self._known[digest] = keys.find(self._db, digest)
+                self._known[digest] = keyring.find(self._db, digest)
         return self._known[digest]
 
     def reserve(self, key: Key, trace_id: str, tokens: int, nanodollars: int) -> Hold | Denial:
@@ -238,10 +200,10 @@ class Ledger:
 
     def _wait(self, key: Key, column: str, excess: int, now: int) -> int:
         """Seconds, rounded up, until `excess` of `column` has left the window."""
-        rows = self._db.execute(
+        rows: list[tuple[int, int]] = self._db.execute(
             f"SELECT second, {column} FROM rates WHERE key = ? AND second BETWEEN ? AND ? ORDER BY second",
             (key.id, *_span(now)),
-        )
+        ).fetchall()
         for second, amount in rows:
             excess -= amount
             if excess <= 0:

@@ -11,7 +11,7 @@ import random
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,12 +19,15 @@ from trimtab.config import GatewaySettings
 from trimtab.errors import RequestRefused, StoreError
 from trimtab.gateway import http, wire
 from trimtab.gateway.account import Account
+from trimtab.gateway.admission import Busy, Denial, Hold, Limit
 from trimtab.gateway.chain import Request
 from trimtab.gateway.keys import PREFIX, Key, State
-from trimtab.gateway.ledger import Busy, Denial, Hold, Ledger, Limit
 from trimtab.gateway.metrics import Meter
 from trimtab.money import PriceTable, Usage, text_of
 from trimtab.trace import Call, EndState
+
+if TYPE_CHECKING:
+    from trimtab.gateway.ledger import Ledger
 
 log = logging.getLogger("trimtab.gateway")
 
@@ -83,7 +86,7 @@ class Limits:
         self._assumed_output = settings.assumed_output_tokens
         self._folder = folder
         self._meter = meter
-        self._ledger = None if settings.keys == "off" else Ledger(folder, wait_s=0)
+        self._ledger = None if settings.keys == "off" else self._open(wait_s=0)
         self._timer: asyncio.TimerHandle | None = None
         self._settled = 0
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="trimtab-ledger")
@@ -200,9 +203,15 @@ class Limits:
             self._settled = 0
             self._tidying = self._tidier.submit(self._tidy)
 
+    def _open(self, wait_s: float) -> Ledger:
+        # Without keys the gateway does without SQLite here, too.
+        from trimtab.gateway.ledger import Ledger
+
+        return Ledger(self._folder, wait_s=wait_s)
+
     def _tidy(self) -> None:
         try:
-            ledger = Ledger(self._folder, wait_s=_PATIENCE_S)
+            ledger = self._open(wait_s=_PATIENCE_S)
             try:
                 ledger.tidy()
             finally:
