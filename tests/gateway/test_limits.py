@@ -87,10 +87,10 @@ def error_of(body):
 
 def test_a_call_with_a_key_is_served_charged_and_recorded_without_its_secret(gateway, new_key):
     headers, name = new_key(day_nanodollars=10**9, requests_per_minute=9, tokens_per_minute=10**6)
-    status, answered, _ = gateway.ask(HELLO, headers)
+    status, answered, _ = gateway.ask(HELLO, {**headers, "x-trimtab-tags": "trimtab.key=boss,trimtab.other=1,a=1"})
     assert status == 200
     call, _ = gateway.call(answered)
-    assert call.tags["trimtab.key"] == name
+    assert call.tags == {"a": "1", "trimtab.key": name}, "nobody else writes our own tags"
     now = settled(gateway, name, 1)
     assert (now.day_nanodollars, now.day_tokens, now.held_nanodollars) == (COST, 1010, 0)
     assert (now.minute_requests, now.minute_tokens) in ((1, 1010), (0, 0))
@@ -194,7 +194,7 @@ def test_calls_at_once_never_pass_the_budget(gateway, new_key):
     estimate = 8 * 1000 * 20 + 2000 * input_tokens(json.dumps({**HELLO, "max_tokens": 20}).encode())
     headers, name = new_key(day_nanodollars=3 * estimate)
     usage = {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30}
-    gateway.upstream.script = Script(body=answer(usage=usage), wait_s=2)
+    gateway.upstream.script = Script(body=answer(usage=usage), wait_s=5)
     seen = []
 
     def ask():
