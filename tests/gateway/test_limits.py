@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from types import SimpleNamespace
 
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,6 +271,30 @@ def test_an_unknown_price_reserves_nothing_and_says_so(gateway, new_key):
     assert gateway.ask({**HELLO, "model": "nobody-knows"}, headers)[0] == 200
     assert settled(gateway, name, 1).day_nanodollars == 0
     assert b'trimtab_unpriced_reservations_total{endpoint="unpriced"}' in gateway.get("/metrics")[2]
+
+
+def test_the_openai_client_understands_each_refusal(gateway, new_key):
+    headers, name = new_key(models=("fake-model",), requests_per_minute=2, day_nanodollars=10**9)
+    asked = {"model": "fake-model", "messages": HELLO["messages"], "max_tokens": 5}
+
+    def client(key):
+        return openai.OpenAI(base_url=gateway.url, api_key=key, max_retries=0, timeout=20)
+
+    with client(headers["Authorization"].removeprefix("Bearer ")) as mine, client(mint()) as strange:
+        assert mine.chat.completions.create(**asked).usage.total_tokens == 1010
+        with pytest.raises(openai.AuthenticationError):
+            strange.chat.completions.create(**asked)
+        with pytest.raises(openai.PermissionDeniedError) as refused:
+            mine.chat.completions.create(**{**asked, "model": "hasty-model"})
+        assert refused.value.code == "model_not_allowed"
+        with pytest.raises(openai.APIStatusError) as refused:
+            mine.chat.completions.create(**{**asked, "max_tokens": 10**6})
+        assert (refused.value.status_code, refused.value.code) == (402, "budget_exceeded")
+        assert list(mine.chat.completions.create(**asked, stream=True))
+        with pytest.raises(openai.RateLimitError) as refused:
+            mine.chat.completions.create(**asked)
+        assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "requests")
+    assert settled(gateway, name, 2).day_nanodollars == 2 * COST
 
 
 def test_a_second_worker_on_the_same_file_knows_what_the_first_admitted(gateway, new_key):
