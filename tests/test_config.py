@@ -73,6 +73,8 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("[[endpoints]]\nname = 'a'", "url"),
         ("[[endpoints]]\nname = 'a'\nurl = 'u'\nkey = 'secret'", "key"),
         ("[store]\nrecord = 'all'", "store.record"),
+        ("[gateway]\nkeys = 'maybe'", "gateway.keys"),
+        ("[gateway]\nassumed_output_tokens = -1", "gateway.assumed_output_tokens"),
         ("[prices.models]\nm = { input = 1.0 }", "output"),
         ("[[endpoints]]\nname='a'\nurl='u'\n[[endpoints]]\nname='a'\nurl='v'", "twice"),
         ("[[endpoints]]\nname='a'\nurl='u'\n[routes]\nm = 'b'", "'b'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,12 +17,15 @@ from trimtab.money import Price, PriceTable
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the gateway listens, and its limits.
 
-    `port = 0` takes any free port; larger requests than `max_body_bytes` are refused.
+    `port = 0` takes any free port; larger requests than `max_body_bytes` are refused. `keys`: whether a call needs a
+    virtual key; `assumed_output_tokens` is reserved for an answer that the client sets no bound.
     """
 
     host: str = "127.0.0.1"
     port: int = 8400
     max_body_bytes: int = 32 * 1024 * 1024
+    keys: Literal["off", "optional", "required"] = "off"
+    assumed_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 1024
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ NOUNS = {
     "serve": "run the gateway in front of any OpenAI-compatible endpoint",
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
+    "keys": "make, list and end the virtual keys that limit who may call and spend",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }

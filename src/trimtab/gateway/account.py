@@ -28,6 +28,7 @@ class Account:
         self.headers = tuple(headers)
         self.notes = Notes()
         self.body = b""
+        self.key = ""
         self.head: wire.Head | None = None
         self.who: Attribution | None = None
         self.status = 200
@@ -92,6 +93,8 @@ class Account:
         """The finished call."""
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
+        key = {"trimtab.key": self.key} if self.key else {}
+        given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
         return Call(
             id=self.id,
             trace_id=who.trace_id,
@@ -104,7 +107,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**who.tags, **self.notes.tags()},
+            tags={**given, **self.notes.tags(), **key},
             derived=who.derived,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,

@@ -55,7 +55,7 @@ class Gateway:
             return None
         except TrimtabError as error:
             status, content = http.refusal(error)
-            await http.send_body(send, status, content)
+            await http.send_body(send, status, content, [http.JSON, *getattr(error, "headers", ())])
 
     def handler(self, scope: http.Scope) -> Handler:
         """The handler of a path and method; RequestRefused 404 or 405."""
@@ -85,11 +85,14 @@ class Gateway:
         await Exchange(self.services, scope, receive, send).run()
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        names = self.services.live.serving.deployment.models
+        key = self.services.limits.identify(scope["headers"])
+        known = self.services.live.serving.deployment.models
+        names = [name for name in known if key is None or key.allows(name)]
         data = [{"id": name, "object": "model", "created": self.started, "owned_by": "trimtab"} for name in names]
         await http.send_json(send, 200, {"object": "list", "data": data})
 
     async def scores(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        self.services.limits.identify(scope["headers"])
         content = await http.body(scope, receive, self.services.max_body_bytes)
         try:
             given = msgspec.json.decode(content, type=ScoreRequest)

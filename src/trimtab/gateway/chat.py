@@ -13,6 +13,8 @@ from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.keys import Key
+from trimtab.gateway.limits import Limits, Reservation
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
@@ -29,6 +31,7 @@ class Services(msgspec.Struct, frozen=True):
     live: Live
     recorder: Recorder
     meter: Meter
+    limits: Limits
     max_body_bytes: int
 
 
@@ -43,6 +46,8 @@ class Exchange:
         self.receive = receive
         self.send = send
         self.chunks: AsyncIterator[bytes] | None = None
+        self.key: Key | None = None
+        self.reservation: Reservation | None = None
         self.gone = False
         self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
@@ -50,6 +55,7 @@ class Exchange:
     async def run(self) -> None:
         """Answer the request. A client that hangs up cancels the upstream call at once."""
         try:
+            self.identify()
             self.account.body = await http.body(self.scope, self.receive, self.services.max_body_bytes)
             self.watch()
             end = await self.answer()
@@ -73,6 +79,13 @@ class Exchange:
             if self.chunks is not None and hasattr(self.chunks, "aclose"):
                 await self.chunks.aclose()
 
+    def identify(self) -> None:
+        """Whose call it is: its virtual key, which goes no further than here. LimitRefused 401."""
+        limits, account = self.services.limits, self.account
+        self.key = limits.identify(account.headers)
+        account.headers = limits.without_keys(account.headers)
+        account.key = self.key.name if self.key is not None else ""
+
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
         self._watch = asyncio.ensure_future(self.receive())
@@ -92,8 +105,10 @@ class Exchange:
 
     async def answer(self) -> EndState:
         """Run the chain and pass its reply on."""
-        account = self.account
-        reply = await self.serving.chain(self.request())
+        account, request = self.account, self.request()
+        if self.key is not None:
+            self.reservation = await self.services.limits.reserve(self.key, request, account.live.prices)
+        reply = await self.serving.chain(request)
         account.overhead_ms = account.elapsed_ms() - account.notes.upstream_s * 1e3
         if reply.chunks is None:
             return await self.pass_on(reply)
@@ -180,7 +195,9 @@ class Exchange:
         account.who = account.who or attribution.of(account.headers, None)
         account.status, content = http.refusal(error)
         account.error = str(error)
-        await http.send_body(self.send, account.status, content, [http.JSON, *account.own_headers()])
+        account.key = account.key or getattr(error, "key", "")
+        headers = [http.JSON, *getattr(error, "headers", ()), *account.own_headers()]
+        await http.send_body(self.send, account.status, content, headers)
 
     def headers(self, reply: Reply) -> list[tuple[bytes, bytes]]:
         """The upstream's headers, then ours."""
@@ -192,6 +209,8 @@ class Exchange:
         account, services = self.account, self.services
         account.notes.ended(end)
         call = account.call(end)
+        if self.reservation is not None:
+            services.limits.settle(self.reservation, call, account)
         services.meter.count(call, account.usage)
         services.meter.step_errors.add(amount=len(account.notes.step_errors))
         request = account.body if account.head is not None else None

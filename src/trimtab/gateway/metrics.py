@@ -83,6 +83,12 @@ class Meter:
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
         self.retries = Counter("trimtab_retries_total", "Times an endpoint was asked again, by what it answered.")
         self.fallbacks = Counter("trimtab_fallbacks_total", "Answers by another endpoint than the first choice.")
+        self.refusals = Counter("trimtab_refusals_total", "Calls refused by a key or its limits, by reason.")
+        self.unpriced_reservations = Counter(
+            "trimtab_unpriced_reservations_total", "Calls of keys with a budget whose model has no price: 0 reserved."
+        )
+        self.ledger_busy = Counter("trimtab_ledger_busy_total", "Times the key database was held by another process.")
+        self.uncharged = Counter("trimtab_uncharged_total", "Calls never charged to their keys: no key database.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
         self.gauges: list[Gauge] = []

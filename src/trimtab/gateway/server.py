@@ -20,6 +20,7 @@ from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
 from trimtab.gateway.failover import Failover
+from trimtab.gateway.limits import Limits
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
@@ -55,7 +56,9 @@ def assemble(settings: Settings) -> Gateway:
     failover = Failover(upstream.send, meter)
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
-    return Gateway(Services(live, recorder_of(settings.store), meter, settings.gateway.max_body_bytes), upstream)
+    limits = Limits(settings.gateway, folder, meter)
+    services = Services(live, recorder_of(settings.store), meter, limits, settings.gateway.max_body_bytes)
+    return Gateway(services, upstream)
 
 
 def recorder_of(settings: StoreSettings) -> Recorder:
@@ -130,5 +133,6 @@ def run(settings: Settings, listener: socket.socket, on_ready: Callable[[], None
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=[listener]))
     finally:
-        # Where the server ended at once, what was answered is still written.
+        # Where the server ended at once, what was answered is still written and charged.
+        gateway.services.limits.close()
         gateway.services.recorder.close()

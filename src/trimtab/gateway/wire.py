@@ -33,6 +33,11 @@ class Head(msgspec.Struct, frozen=True):
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
+    # How long the answer may become; whatever the client wrote there.
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
 
     @property
     def streamed(self) -> bool:

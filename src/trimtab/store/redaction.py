@@ -61,6 +61,8 @@ _SECRETS = (
         re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,512}"),
     ),
     _Secret("api-key", _VENDORS, re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_VENDORS)})[A-Za-z0-9_-]{{16,512}}")),
+    # The gateway's own virtual keys (`gateway.keys`), which the store does not know.
+    _Secret("api-key", ("tt-",), re.compile(r"(?<![A-Za-z0-9])tt-[A-Za-z0-9_-]{43}")),
     _Secret("api-key", ("aiza",), re.compile(r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,64}")),
     _Secret("aws-key", ("akia", "asia"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
     _Secret(
