@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from trimtab.deployment import BreakerPolicy, Deployment, RetryPolicy, StepSpec
-from trimtab.endpoint import Endpoint
+from trimtab.endpoint import Endpoint, Seconds
 from trimtab.errors import ConfigError
 from trimtab.money import Price, PriceTable
+
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the gateway listens, and its limits.
 
-    `port = 0` takes any free port; larger requests than `max_body_bytes` are refused.
+    `port = 0` takes any free port; so does `admin_port`, which is on this machine's loopback only (-1: none). Larger
+    requests than `max_body_bytes`, more headers than `max_header_bytes` or more answers than `max_n` are refused. A
+    request's headers have `header_s` seconds to arrive and its body `body_s`; a client that does not read its answer
+    for `unread_s` is cut off. After SIGTERM, what runs has `drain_s` to end.
     """
 
     host: str = "127.0.0.1"
     port: int = 8400
-    max_body_bytes: int = 32 * 1024 * 1024
+    admin_port: Annotated[int, msgspec.Meta(ge=-1, le=65535)] = 0
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    max_body_bytes: Count = 32 * 1024 * 1024
+    max_header_bytes: Count = 32 * 1024
+    max_n: Count = 128
+    header_s: Seconds = 10.0
+    body_s: Seconds = 60.0
+    unread_s: Seconds = 60.0
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -44,6 +45,7 @@ class Running:
         self.store = store
         self.url = process.url
         self.host = urlsplit(process.url).netloc
+        self._at_admin = SimpleNamespace(host=urlsplit(process.admin).netloc)
 
     def ask(self, body, headers=None, method="POST", path="/v1/chat/completions"):
         """(status, headers, body) of one request on a connection of its own."""
@@ -55,6 +57,10 @@ class Running:
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         finally:
             connection.close()
+
+    def admin(self, body=b"", headers=None, method="GET", path="/admin/deployment"):
+        """`ask`, of the admin port."""
+        return Running.ask(self._at_admin, body, headers, method, path)
 
     def get(self, path):
         return self.ask(b"", method="GET", path=path)

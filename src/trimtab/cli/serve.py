@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 
 
@@ -25,17 +26,19 @@ def run(args: argparse.Namespace) -> int:
     settings = config.read(args.config)
     deployment = settings.deployment()
     host = args.host or settings.gateway.host
-    listener = server.listen(host, settings.gateway.port if args.port is None else args.port)
+    doors = server.open_doors(settings, host, settings.gateway.port if args.port is None else args.port)
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+    url = f"http://{shown}:{doors.public.getsockname()[1]}/v1"
+    admin = "http://{}:{}/admin".format(*doors.admin_address) if doors.admin_address else ""
 
     def ready() -> None:
         if args.json:
-            print(json.dumps({"url": url, "models": list(deployment.models)}), flush=True)
+            print(json.dumps({"url": url, "models": list(deployment.models), "admin": admin}), flush=True)
             return
         print(f"serving {', '.join(deployment.models)} at {url}", flush=True)
+        print(f"admin paths at {admin or 'no address'}", flush=True)
         kept = settings.store
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
-    server.run(settings, listener, ready, watch_stdin=args.attached)
+    server.run(server.Service(settings, doors, ready, lifeline=sys.stdin.fileno() if args.attached else None))
     return 0

@@ -35,15 +35,24 @@ class Gateway:
         self.services = services
         self.upstream = upstream
         self.started = int(time.time())
-        self.routes: dict[str, dict[str, Handler]] = {
-            "/v1/chat/completions": {"POST": self.chat},
-            "/v1/models": {"GET": self.models},
-            "/v1/scores": {"POST": self.scores},
+        # Where the admin paths answer; None: nowhere.
+        self.admin: tuple[str, int] | None = None
+        self.draining = False
+        watched: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self.alive},
             "/health/live": {"GET": self.alive},
             "/health/ready": {"GET": self.ready},
             "/metrics": {"GET": self.metrics},
+        }
+        self.routes: dict[str, dict[str, Handler]] = {
+            "/v1/chat/completions": {"POST": self.chat},
+            "/v1/models": {"GET": self.models},
+            "/v1/scores": {"POST": self.scores},
+            **watched,
+        }
+        self.admin_routes: dict[str, dict[str, Handler]] = {
             "/admin/deployment": {"GET": self.deployment, "PUT": self.put_deployment},
+            **watched,
         }
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
@@ -53,6 +62,10 @@ class Gateway:
             await self.handler(scope)(scope, receive, send)
         except http.ClientGone:
             return None
+        except asyncio.CancelledError:
+            # At the end of the drain; what was cut has its record, and its connection is closed for it.
+            if not self.draining:
+                raise
         except TrimtabError as error:
             status, content = http.refusal(error)
             await http.send_body(send, status, content)
@@ -60,7 +73,11 @@ class Gateway:
     def handler(self, scope: http.Scope) -> Handler:
         """The handler of a path and method; RequestRefused 404 or 405."""
         path, method = scope["path"], scope["method"]
-        handlers = self.routes.get(path)
+        is_admin = self.admin is not None and scope["server"] == self.admin
+        handlers = (self.admin_routes if is_admin else self.routes).get(path)
+        if handlers is None and path in self.admin_routes:
+            message = f"{path} does not answer here: admin paths have a port of their own (gateway.admin_port)"
+            raise RequestRefused(message, status=404, code="not_found")
         if handlers is None:
             raise RequestRefused(f"there is nothing at {path}: see docs/gateway.md", status=404, code="not_found")
         handler = handlers.get("GET" if method == "HEAD" else method)
@@ -90,7 +107,7 @@ class Gateway:
         await http.send_json(send, 200, {"object": "list", "data": data})
 
     async def scores(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        content = await http.body(scope, receive, self.services.max_body_bytes)
+        content = await http.json_body(scope, receive, self.services.max_body_bytes)
         try:
             given = msgspec.json.decode(content, type=ScoreRequest)
         except msgspec.DecodeError as error:
@@ -104,9 +121,10 @@ class Gateway:
         await http.send_json(send, 200, {"status": "ok"})
 
     async def ready(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        recorder = self.services.recorder
-        state = {"recorder": recorder.healthy, "deployment": self.services.live.serving.deployment.name}
-        await http.send_json(send, 200 if recorder.healthy else 503, state)
+        healthy = self.services.recorder.healthy
+        name = self.services.live.serving.deployment.name
+        state = {"recorder": healthy, "deployment": name, "draining": self.draining}
+        await http.send_json(send, 200 if healthy and not self.draining else 503, state)
 
     async def metrics(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         text = self.services.meter.text(self.services.recorder.counts())
@@ -119,7 +137,7 @@ class Gateway:
     async def put_deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         """Swap; a bad Deployment gets 400 and the old one stays."""
         _local_only(scope)
-        content = await http.body(scope, receive, self.services.max_body_bytes)
+        content = await http.json_body(scope, receive, self.services.max_body_bytes)
         live = self.services.live
         try:
             wanted = msgspec.json.decode(content, type=Deployment)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
 from trimtab.gateway.live import Live
@@ -29,7 +29,10 @@ class Services(msgspec.Struct, frozen=True):
     live: Live
     recorder: Recorder
     meter: Meter
-    max_body_bytes: int
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.live.bounds.max_body_bytes
 
 
 class Exchange:
@@ -107,6 +110,7 @@ class Exchange:
             account.head = head = wire.head(account.body)
         finally:
             account.who = who = attribution.of(account.headers, account.head)
+        guard.check_choices(head.n, account.live.bounds.max_n)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id)
         if endpoint is None:
             known = ", ".join(self.serving.deployment.models)

@@ -82,6 +82,7 @@ class Meter:
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
         self.retries = Counter("trimtab_retries_total", "Times an endpoint was asked again, by what it answered.")
         self.fallbacks = Counter("trimtab_fallbacks_total", "Answers by another endpoint than the first choice.")
+        self.refused = Counter("trimtab_connections_refused_total", "Clients refused before they asked, by reason.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
         self.gauges: list[Gauge] = []
@@ -118,7 +119,7 @@ class Meter:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
         calls = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
         parts: list[Counter | Gauge | Histogram] = [*calls, self.retries, self.fallbacks, *self.gauges]
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        lines = [line for part in (*parts, self.refused, self.overhead, self.duration) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

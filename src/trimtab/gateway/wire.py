@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused
+from trimtab.gateway import guard
 from trimtab.money import Usage
 
 # More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
@@ -33,6 +34,7 @@ class Head(msgspec.Struct, frozen=True):
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
+    n: Any = None
 
     @property
     def streamed(self) -> bool:
@@ -70,6 +72,7 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def head(body: bytes) -> Head:
     """The head of a request body; RequestRefused 400 where it is no JSON object or names no model."""
+    guard.check_json(body)
     try:
         decoded = _HEAD.decode(body)
     except msgspec.ValidationError as error:
