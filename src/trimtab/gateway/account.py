@@ -6,14 +6,12 @@ import secrets
 import time
 from typing import Any
 
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, disclosure, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
-
-_KEYS = (b"authorization", b"x-api-key", b"api-key")
 
 
 class Account:
@@ -94,7 +92,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**who.tags, **self.notes.tags()},
+            tags={**who.tags, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}},
             derived=who.derived,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
@@ -103,7 +101,7 @@ class Account:
             stream=self.head is not None and self.head.streamed,
             status=self.status,
             finish_reason=self.finish_reason,
-            error=self._scrubbed(self.error),
+            error=self._scrubbed(self.error) if self.error else self.error,
             ttft_ms=self.ttft_ms,
             overhead_ms=self.overhead_ms,
             usage=self.usage or Usage(),
@@ -112,12 +110,10 @@ class Account:
             price_table=table,
         )
 
-    def _scrubbed(self, text: str | None) -> str | None:
-        """`text` without the client's own key, should an upstream have echoed it."""
-        for name, held in self.headers if text else ():
-            key = held.decode("latin-1").removeprefix("Bearer ").strip() if name in _KEYS else ""
-            text = text.replace(key, "***") if text and key else text
-        return text
+    def _scrubbed(self, text: str) -> str:
+        """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""
+        ours = map(disclosure.key_of, self.live.serving.deployment.endpoints)
+        return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
 def _one_line(text: str) -> bytes:

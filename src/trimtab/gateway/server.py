@@ -22,6 +22,7 @@ from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
 from trimtab.gateway.connection import Connection
+from trimtab.gateway.disclosure import LogFilter
 from trimtab.gateway.failover import Failover
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
@@ -182,6 +183,9 @@ def run(service: Service) -> None:
     gateway = assemble(service.settings)
     gateway.admin = service.doors.admin_address
     services = gateway.services
+    strike = LogFilter(lambda: services.live.serving.deployment.endpoints)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(strike)
     protocol: Any = functools.partial(Connection, services.live, services.meter.refused)
     config = uvicorn.Config(
         gateway,
