@@ -102,3 +102,50 @@ def test_a_missing_file_names_it_and_the_option(tmp_path):
 def test_without_endpoints_there_is_no_deployment():
     with pytest.raises(ConfigError, match="endpoints"):
         Settings().deployment()
+
+
+LINED = """\
+[gateway]
+port = 0
+[store]
+record = "full"
+[[endpoints]]
+name = "here"
+url = "http://127.0.0.1:9/v1"
+
+[[endpoints]]
+name = "there"
+url = "http://127.0.0.1:9/v1"
+timeout_s = 3
+[routes]
+fast = "here"
+[prices.models]
+"m" = { input = 1.0, output = 2.0 }
+"n" = { input = 1.0, output = 2.0 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ("port = 0", "prot = 0", 2, "prot"),
+        ("port = 0", 'port = "x"', 2, "gateway.port"),
+        ("port = 0", "port = ", 2, "line 2"),
+        ("[gateway]", "[gatevay]", 1, "gatevay"),
+        ('"full"', '"fool"', 4, "store.record"),
+        ("timeout_s = 3", "timeout_s = -1", 12, "endpoints[1].timeout_s"),
+        ('name = "there"\nurl = "http://127.0.0.1:9/v1"', 'name = "there"', 9, "url"),
+        ('name = "there"', 'name = "here"', 6, "here"),
+        ('fast = "here"', "fast = 3", 14, "routes"),
+        ('fast = "here"', 'fast = "nowhere"', 14, "nowhere"),
+        ('"n" = { input', '"n" = { inpt', 17, "inpt"),
+    ],
+)
+def test_an_error_names_its_line_and_key(tmp_path, old, new, line, key):
+    assert old in LINED
+    path = write(tmp_path, LINED.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert key in str(caught.value)
+    assert f"{path}:{line}: " in str(caught.value) or f"at line {line}," in str(caught.value)
+    assert "\n" not in str(caught.value)

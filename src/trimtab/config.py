@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +101,7 @@ def shipped_prices() -> PriceTable:
 
 
 def read(path: Path) -> Settings:
-    """Settings from the TOML file at `path`; a ConfigError names the key at fault."""
+    """Settings from the TOML file at `path`; a ConfigError names the line and the key at fault."""
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -108,12 +109,70 @@ def read(path: Path) -> Settings:
     try:
         settings = msgspec.toml.decode(text, type=Settings)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}; see docs/config.md for every key") from error
+        raise ConfigError(f"{placed(path, str(error))}; see docs/config.md for every key") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     if settings.store.record not in ("full", "metadata", "off"):
-        raise ConfigError(f"{path}: store.record is '{settings.store.record}': use 'full', 'metadata' or 'off'")
+        message = f"store.record is '{settings.store.record}': use 'full', 'metadata' or 'off'"
+        raise ConfigError(placed(path, message))
     settings.price_table()
     if settings.endpoints:
-        settings.deployment()
+        try:
+            settings.deployment()
+        except ConfigError as error:
+            raise ConfigError(placed(path, str(error))) from error
     return settings
+
+
+_WHERE = re.compile(r"(?:field `([^`]+)`)?(?: - at `(?:key in )?`?\$([^`]*)`)?$")
+_STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
+_KEY = re.compile(r"""\s*("[^"]*"|'[^']*'|[\w.-]+)\s*=""")
+
+
+def placed(path: Path, message: str) -> str:
+    """`path:line: message` for what is wrong in a file; without the line where none can be told."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError):
+        lines = []
+    number = _line_of_key(lines, message) or _line_of_words(lines, message)
+    return f"{path}:{number}: {message}" if number else f"{path}: {message}"
+
+
+def _line_of_key(lines: list[str], message: str) -> int | None:
+    """The line of the key that msgspec's message names, as in ``unknown field `x` - at `$.endpoints[0]` ``; of the
+    table around it where the key itself stands in no line of its own."""
+    match = _WHERE.search(message)
+    if match is None or not match.group():
+        return None
+    wanted = [name or index for name, index in _STEP.findall(match[2] or "")] + ([match[1]] if match[1] else [])
+    counts: dict[str, int] = {}
+    table: list[str] = []
+    best, found = (0, False), None
+    for number, line in enumerate(lines, 1):
+        if header := _HEADER.match(line):
+            table = [name.strip(" \"'") for name in header[2].split(".")]
+            if header[1] == "[[":
+                counts[header[2]] = counts.get(header[2], -1) + 1
+                table.append(str(counts[header[2]]))
+            here = table
+        elif key := _KEY.match(line):
+            here = [*table, *key[1].strip("\"'").split(".")]
+        else:
+            continue
+        same = 0
+        while same < min(len(here), len(wanted)) and wanted[same] in (here[same], "..."):
+            same += 1
+        # Of lines that say as much, the one with the word itself: tables may stand in one line.
+        score = (same, bool(wanted) and wanted[-1] in line)
+        if same and score > best:
+            best, found = score, number
+    return found
+
+
+def _line_of_words(lines: list[str], message: str) -> int | None:
+    """The first line with most of the words that `message` puts in quotes."""
+    words = re.findall(r"'([^']+)'", message)
+    held = [sum(f'"{word}"' in line or f"{word} =" in line for word in words) for line in lines]
+    return held.index(max(held)) + 1 if held and max(held) else None

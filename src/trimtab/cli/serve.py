@@ -40,5 +40,6 @@ def run(args: argparse.Namespace) -> int:
         kept = settings.store
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
-    server.run(server.Service(settings, doors, ready, lifeline=sys.stdin.fileno() if args.attached else None))
+    lifeline = sys.stdin.fileno() if args.attached else None
+    server.run(server.Service(settings, doors, ready, args.config, lifeline))
     return 0

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
+from trimtab.gateway.reload import Reloader
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -38,6 +40,7 @@ class Gateway:
         # Where the admin paths answer; None: nowhere.
         self.admin: tuple[str, int] | None = None
         self.draining = False
+        self.reloader: Reloader | None = None
         watched: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self.alive},
             "/health/live": {"GET": self.alive},
@@ -123,7 +126,9 @@ class Gateway:
     async def ready(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         healthy = self.services.recorder.healthy
         name = self.services.live.serving.deployment.name
-        state = {"recorder": healthy, "deployment": name, "draining": self.draining}
+        state: dict[str, Any] = {"recorder": healthy, "deployment": name, "draining": self.draining}
+        if self.reloader is not None:
+            state["config"] = self.reloader.state
         await http.send_json(send, 200 if healthy and not self.draining else 503, state)
 
     async def metrics(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:

@@ -78,6 +78,11 @@ class Live:
         """Serve `deployment` from the next request on."""
         self.serving = self.ready(deployment)
 
+    def take(self, serving: Serving | None, prices: PriceTable, bounds: GatewaySettings) -> None:
+        """Serve from now on with these, all at once; `serving` None: as before."""
+        self.serving = serving or self.serving
+        self.prices, self.bounds = prices, bounds
+
     def warn_unpriced(self, model: str) -> None:
         """One log line for each model that has no price."""
         if model not in self._unpriced and len(self._unpriced) < _MAX_WARNED:

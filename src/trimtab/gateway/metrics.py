@@ -85,6 +85,7 @@ class Meter:
         self.refused = Counter("trimtab_connections_refused_total", "Clients refused before they asked, by reason.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
+        self.counters: list[Counter] = []
         self.gauges: list[Gauge] = []
         self._agents: set[str] = set()
 
@@ -118,7 +119,7 @@ class Meter:
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
         calls = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        parts: list[Counter | Gauge | Histogram] = [*calls, self.retries, self.fallbacks, *self.gauges]
+        parts: list[Counter | Gauge | Histogram] = [*calls, self.retries, self.fallbacks, *self.counters, *self.gauges]
         lines = [line for part in (*parts, self.refused, self.overhead, self.duration) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")

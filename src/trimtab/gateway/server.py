@@ -27,6 +27,7 @@ from trimtab.gateway.failover import Failover
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
+from trimtab.gateway.reload import Reloader
 from trimtab.gateway.upstream import Upstream
 
 _LOOPBACK = "127.0.0.1"
@@ -48,12 +49,13 @@ class Doors(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What one process serves with. `on_ready` is called once requests are taken; the end of what `lifeline`, a file
-    descriptor, can be read from stops it."""
+    """What one process serves with. `on_ready` is called once requests are taken; changes of the file `config` are
+    swapped in; the end of what `lifeline`, a file descriptor, can be read from stops it."""
 
     settings: Settings
     doors: Doors
     on_ready: Callable[[], None]
+    config: Path | None = None
     lifeline: int | None = None
 
 
@@ -116,8 +118,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            self.service.on_ready()
+        if not self.started:
+            return
+        if self.gateway.reloader is not None:
+            self._reloads = asyncio.ensure_future(self.gateway.reloader.run())
+        self.service.on_ready()
 
     def stop(self) -> None:
         """End in good order; the second time at once."""
@@ -129,6 +134,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         loop.add_signal_handler(signal.SIGINT, self.stop)
+        if self.gateway.reloader is not None:
+            loop.add_signal_handler(signal.SIGHUP, self.gateway.reloader.ask)
         if (lifeline := self.service.lifeline) is not None:
             loop.add_reader(lifeline, self._read_lifeline, lifeline)
         yield
@@ -183,6 +190,8 @@ def run(service: Service) -> None:
     gateway = assemble(service.settings)
     gateway.admin = service.doors.admin_address
     services = gateway.services
+    if service.config is not None:
+        gateway.reloader = Reloader(service.config, service.settings, services.live, services.meter)
     strike = LogFilter(lambda: services.live.serving.deployment.endpoints)
     for handler in logging.getLogger().handlers:
         handler.addFilter(strike)
