@@ -24,11 +24,12 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `port = 0` takes any free port; so does `admin_port`, which is on this machine's loopback only (-1: none). Larger
     requests than `max_body_bytes`, more headers than `max_header_bytes` or more answers than `max_n` are refused. A
     request's headers have `header_s` seconds to arrive and its body `body_s`; a client that does not read its answer
-    for `unread_s` is cut off. After SIGTERM, what runs has `drain_s` to end.
+    for `unread_s` is cut off. After SIGTERM, what runs has `drain_s` to end. `workers` processes serve.
     """
 
     host: str = "127.0.0.1"
     port: int = 8400
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     admin_port: Annotated[int, msgspec.Meta(ge=-1, le=65535)] = 0
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     max_body_bytes: Count = 32 * 1024 * 1024

@@ -45,7 +45,6 @@ class Running:
         self.store = store
         self.url = process.url
         self.host = urlsplit(process.url).netloc
-        self._at_admin = SimpleNamespace(host=urlsplit(process.admin).netloc)
 
     def ask(self, body, headers=None, method="POST", path="/v1/chat/completions"):
         """(status, headers, body) of one request on a connection of its own."""
@@ -60,7 +59,7 @@ class Running:
 
     def admin(self, body=b"", headers=None, method="GET", path="/admin/deployment"):
         """`ask`, of the admin port."""
-        return Running.ask(self._at_admin, body, headers, method, path)
+        return Running.ask(SimpleNamespace(host=urlsplit(self.process.admin).netloc), body, headers, method, path)
 
     def get(self, path):
         return self.ask(b"", method="GET", path=path)

@@ -13,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("trimtab.toml"), help="the file (default trimtab.toml)")
     parser.add_argument("--host", help="address to listen on (default: the file's gateway.host)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: the file's)")
+    parser.add_argument("--workers", type=int, help="processes that serve (default: the file's gateway.workers)")
     parser.add_argument("--json", action="store_true", help="print one JSON line when ready: url and models")
     parser.add_argument("--attached", action="store_true", help="also end when standard input closes")
     parser.set_defaults(run=run)
@@ -41,5 +42,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
     lifeline = sys.stdin.fileno() if args.attached else None
-    server.run(server.Service(settings, doors, ready, args.config, lifeline))
+    service = server.Service(settings, doors, ready, args.config, lifeline)
+    workers = args.workers or settings.gateway.workers
+    if workers > 1:
+        from trimtab.gateway.supervisor import Supervisor
+
+        Supervisor(service, workers).run()
+    else:
+        server.run(service)
     return 0

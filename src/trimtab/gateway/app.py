@@ -15,6 +15,7 @@ from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
 from trimtab.gateway.reload import Reloader
+from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -41,6 +42,7 @@ class Gateway:
         self.admin: tuple[str, int] | None = None
         self.draining = False
         self.reloader: Reloader | None = None
+        self.siblings: Siblings | None = None
         watched: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self.alive},
             "/health/live": {"GET": self.alive},
@@ -132,8 +134,14 @@ class Gateway:
         await http.send_json(send, 200 if healthy and not self.draining else 503, state)
 
     async def metrics(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        text = self.services.meter.text(self.services.recorder.counts())
+        text = self.page()
+        if self.siblings is not None:
+            text = await asyncio.to_thread(self.siblings.merged, text)
         await http.send_body(send, 200, text.encode(), [http.TEXT])
+
+    def page(self) -> str:
+        """This process's own metrics."""
+        return self.services.meter.text(self.services.recorder.counts())
 
     async def deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         _local_only(scope)
@@ -151,6 +159,8 @@ class Gateway:
         except (msgspec.DecodeError, TrimtabError) as error:
             raise RequestRefused(f"deployment refused, the old one stays: {error}", code="bad_deployment") from error
         live.serving = serving
+        if self.siblings is not None:
+            self.siblings.publish(serving.deployment)
         await http.send_json(send, 200, serving.deployment)
 
 

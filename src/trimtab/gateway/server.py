@@ -26,11 +26,16 @@ from trimtab.gateway.disclosure import LogFilter
 from trimtab.gateway.failover import Failover
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
-from trimtab.gateway.recorder import Recorder
+from trimtab.gateway.feed import RemoteWriter
+from trimtab.gateway.record import SOCKET
+from trimtab.gateway.recorder import Recorder, Writer
 from trimtab.gateway.reload import Reloader
+from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.upstream import Upstream
 
 _LOOPBACK = "127.0.0.1"
+# What tells one of several workers not to wait for what runs.
+CUT = signal.SIGUSR1
 
 
 class Doors(msgspec.Struct, frozen=True):
@@ -50,13 +55,19 @@ class Doors(msgspec.Struct, frozen=True):
 
 class Service(msgspec.Struct, frozen=True):
     """What one process serves with. `on_ready` is called once requests are taken; changes of the file `config` are
-    swapped in; the end of what `lifeline`, a file descriptor, can be read from stops it."""
+    swapped in; the end of what `lifeline`, a file descriptor, can be read from stops it. `shared`
+    is the folder that the workers of one gateway share; None where there is one process alone."""
 
     settings: Settings
     doors: Doors
     on_ready: Callable[[], None]
     config: Path | None = None
     lifeline: int | None = None
+    shared: Path | None = None
+
+    @property
+    def records(self) -> bool:
+        return self.settings.store.record != "off"
 
 
 def open_doors(settings: Settings, host: str, port: int) -> Doors:
@@ -92,20 +103,26 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def assemble(settings: Settings) -> Gateway:
-    """The gateway that `settings` describe; opens the trace store unless nothing is recorded."""
+def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
+    """The gateway that `settings` describe; opens the trace store unless nothing is recorded, or, as one of the
+    workers that share a folder, writes through the recording process."""
     upstream, meter = Upstream(), Meter()
     failover = Failover(upstream.send, meter)
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
-    writer = None
-    if settings.store.record != "off":
+    writer: Writer | None = None
+    if settings.store.record != "off" and shared is not None:
+        writer = RemoteWriter(shared / SOCKET)
+    elif settings.store.record != "off":
         from trimtab.store.traces import TraceWriter
 
         writer = TraceWriter(folder)
     recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
     live.bounds = settings.gateway
-    return Gateway(Services(live, recorder, meter), upstream)
+    gateway = Gateway(Services(live, recorder, meter), upstream)
+    if shared is not None:
+        gateway.siblings = Siblings(shared, live, gateway.page)
+    return gateway
 
 
 class Server(uvicorn.Server):
@@ -115,25 +132,44 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.gateway = gateway
         self.service = service
+        self._watches: list[asyncio.Future[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
             return
+        if self.gateway.siblings is not None:
+            await self.gateway.siblings.start(self.service.config)
+            self._watches.append(asyncio.ensure_future(self.gateway.siblings.run()))
         if self.gateway.reloader is not None:
-            self._reloads = asyncio.ensure_future(self.gateway.reloader.run())
+            self._watches.append(asyncio.ensure_future(self.gateway.reloader.run()))
         self.service.on_ready()
+
+    def drain(self) -> None:
+        """End in good order."""
+        self.gateway.draining = self.should_exit = True
+
+    def cut(self) -> None:
+        """End at once."""
+        self.force_exit = True
+        self.drain()
 
     def stop(self) -> None:
         """End in good order; the second time at once."""
-        self.force_exit = self.gateway.draining
-        self.gateway.draining = self.should_exit = True
+        if self.gateway.draining:
+            self.cut()
+        self.drain()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self.stop)
+        if self.gateway.siblings is None:
+            loop.add_signal_handler(signal.SIGTERM, self.stop)
+            loop.add_signal_handler(signal.SIGINT, self.stop)
+        else:
+            # Whoever signals all processes of a service reaches workers beside their supervisor: that is no second time.
+            loop.add_signal_handler(signal.SIGTERM, self.drain)
+            loop.add_signal_handler(CUT, self.cut)
         if self.gateway.reloader is not None:
             loop.add_signal_handler(signal.SIGHUP, self.gateway.reloader.ask)
         if (lifeline := self.service.lifeline) is not None:
@@ -187,7 +223,7 @@ def run(service: Service) -> None:
     """Serve until SIGTERM, SIGINT or the end of the lifeline."""
     # It would write a line for every scan and every hung-up client; both are counted.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    gateway = assemble(service.settings)
+    gateway = assemble(service.settings, service.shared)
     gateway.admin = service.doors.admin_address
     services = gateway.services
     if service.config is not None:
