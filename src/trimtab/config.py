@@ -14,7 +14,6 @@ from trimtab.endpoint import Endpoint, Seconds
 from trimtab.errors import ConfigError
 from trimtab.money import Price, PriceTable
 
-
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -176,4 +175,5 @@ def _line_of_words(lines: list[str], message: str) -> int | None:
     """The first line with most of the words that `message` puts in quotes."""
     words = re.findall(r"'([^']+)'", message)
     held = [sum(f'"{word}"' in line or f"{word} =" in line for word in words) for line in lines]
-    return held.index(max(held)) + 1 if held and max(held) else None
+    most: int = max(held, default=0)
+    return held.index(most) + 1 if most else None

@@ -38,7 +38,11 @@ def gateway(pair):
 
 def post(body=HELLO, *lines, length=None):
     """A request as bytes; `length` may lie."""
-    head = ["POST /v1/chat/completions HTTP/1.1", "Host: x", f"Content-Length: {len(body) if length is None else length}"]
+    head = [
+        "POST /v1/chat/completions HTTP/1.1",
+        "Host: x",
+        f"Content-Length: {len(body) if length is None else length}",
+    ]
     return "\r\n".join([*head, *lines]).encode("latin-1") + b"\r\n\r\n" + body
 
 
@@ -201,9 +205,11 @@ def test_refusals_are_counted_by_reason(gateway):
 def test_addresses_come_from_the_configuration_alone(gateway):
     """Nothing that a client writes makes the gateway connect elsewhere."""
     with socket.create_server(("127.0.0.1", 0)) as bait:
-        address = "127.0.0.1:{}".format(bait.getsockname()[1])
+        address = f"127.0.0.1:{bait.getsockname()[1]}"
         url = f"http://{address}/v1"
-        lines = [f"{name}: {url}" for name in ("X-Forwarded-Host", "X-Original-URL", "Forwarded", "Referer", "Location")]
+        lines = [
+            f"{name}: {url}" for name in ("X-Forwarded-Host", "X-Original-URL", "Forwarded", "Referer", "Location")
+        ]
         lines += [f"X-Forwarded-Server: {address}", f"x-portkey-custom-host: {url}", f"x-trimtab-endpoint: {url}"]
         extra = f',"base_url":"{url}","api_base":"{url}","endpoint":"{url}"}}'.encode()
         request = post(HELLO[:-1] + extra, "Connection: close", *lines)
@@ -220,7 +226,7 @@ def test_addresses_come_from_the_configuration_alone(gateway):
 
 def test_a_redirect_to_another_server_is_not_followed(gateway):
     with socket.create_server(("127.0.0.1", 0)) as bait:
-        where = "http://127.0.0.1:{}/".format(bait.getsockname()[1])
+        where = f"http://127.0.0.1:{bait.getsockname()[1]}/"
         for status in (301, 302, 307, 308):
             gateway.upstream.script = Script(body=b"", status=status, headers={"Location": where})
             assert gateway.ask(HELLO)[0] == 502
@@ -231,7 +237,7 @@ def test_a_redirect_to_another_server_is_not_followed(gateway):
 
 def test_a_proxy_in_the_environment_is_not_used(tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as bait, FakeUpstream() as upstream:
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:{}".format(bait.getsockname()[1]))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{bait.getsockname()[1]}")
         monkeypatch.setenv("TRIMTAB_TEST_KEY", "k")
         with GatewayProcess(write_config(tmp_path, upstream)) as process:
             assert Running(upstream, process, tmp_path / "store").ask(HELLO)[0] == 200

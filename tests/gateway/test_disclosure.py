@@ -42,12 +42,16 @@ def echoes():
         return b"data: " + error(text) + b"\n\n"
 
     html = {"Content-Type": "text/html"}
-    yield from (with_sent(lambda sent, s=status: Script(body=error(sent), status=s)) for status in (400, 401, 403, 429, 500))
+    yield from (
+        with_sent(lambda sent, s=status: Script(body=error(sent), status=s)) for status in (400, 401, 403, 429, 500)
+    )
     yield with_sent(lambda sent: Script(body=f"<html>{sent}</html>".encode(), headers=html))
     yield with_sent(lambda sent: Script(body=f"<html>{sent}</html>".encode(), headers=html, status=503))
     yield with_sent(lambda sent: Script(body=error(sent)))
     yield with_sent(lambda sent: Script(body=b"{}", headers={"X-Echo": sent, "Location": f"http://x/{sent[:3]}"}))
-    yield with_sent(lambda sent: Script(body=b"", status=302, headers={"Location": "http://127.0.0.1:9/", "X-Echo": sent}))
+    yield with_sent(
+        lambda sent: Script(body=b"", status=302, headers={"Location": "http://127.0.0.1:9/", "X-Echo": sent})
+    )
     yield with_sent(lambda sent: Script(events=[event(sent)]))
     yield with_sent(lambda sent: Script(events=[*TEXT[:3], event(sent), DONE]))
     yield with_sent(lambda sent: Script(events=[*TEXT[:3], f"data: {sent}\n\n".encode()], end="abort"))

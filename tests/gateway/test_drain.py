@@ -21,7 +21,9 @@ TRACE = "7" * 32
 
 
 def started(tmp_path, upstream, drain_s):
-    return GatewayProcess(write_config(tmp_path, upstream, CONFIG.replace("[gateway]", f"[gateway]\ndrain_s = {drain_s}")))
+    return GatewayProcess(
+        write_config(tmp_path, upstream, CONFIG.replace("[gateway]", f"[gateway]\ndrain_s = {drain_s}"))
+    )
 
 
 @pytest.fixture

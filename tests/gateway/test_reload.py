@@ -1,4 +1,4 @@
-"""A changed configuration file: swapped in under load, refused with its line and key, or named as waiting for a restart."""
+"""A changed configuration file: swapped in under load, refused by line and key, or named as waiting for a restart."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from trimtab import config
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.process import GatewayProcess
-from trimtab.gateway.reload import Reloader
+from trimtab.gateway.reload import Reloader, settled
 
 HELLO = {"model": "fake-model", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -45,7 +45,7 @@ def told(gateway):
 
 
 def test_a_changed_file_is_swapped_in_and_what_runs_ends_as_it_began(served):
-    gateway, path, process = served
+    gateway, path, _process = served
     gateway.upstream.script = Script(events=[*TEXT, DONE], pause_s=0.4)
     streams, answers, stop = [], [], threading.Event()
     stream = threading.Thread(target=lambda: streams.append(gateway.ask({**HELLO, "stream": True})))
@@ -79,7 +79,7 @@ def test_a_changed_file_is_swapped_in_and_what_runs_ends_as_it_began(served):
 
 
 def test_a_bad_file_is_refused_by_line_and_key_until_it_is_good(served):
-    gateway, path, process = served
+    gateway, path, _process = served
     good = path.read_text()
     line = good.splitlines().index("max_body_bytes = 1000000") + 1
     path.write_text(good.replace("max_body_bytes = 1000000", 'max_body_bytes = "much"'))
@@ -108,7 +108,7 @@ def test_a_limit_changes_at_once_and_a_port_waits_for_a_restart(served):
 
 
 def test_a_deployment_put_by_hand_outlives_a_change_of_prices(served):
-    gateway, path, process = served
+    gateway, path, _process = served
     before = json.loads(gateway.admin()[2])
     assert gateway.admin({**before, "name": "by-hand"}, method="PUT")[0] == 200
     path.write_text(path.read_text().replace('version = "test-1"', 'version = "test-2"'))
@@ -131,7 +131,7 @@ def watched(tmp_path, monkeypatch):
 
 
 def test_what_is_not_written_to_its_end_is_not_taken(watched):
-    path, live, reloader = watched
+    path, _live, reloader = watched
 
     async def write():
         await reloader.look()
@@ -160,6 +160,17 @@ def test_a_file_that_was_only_touched_changes_nothing(watched):
     assert live.serving is before and reloader.state.loads == 0
     asyncio.run(reloader.look(asked=True))
     assert live.serving is not before, "who asks wants the steps loaded anew"
+
+
+def test_a_worker_that_starts_later_keeps_what_needs_a_restart_as_the_others_have_it(watched):
+    path, _, _ = watched
+    started = config.read(path)
+    text = path.read_text().replace("max_body_bytes = 1000000", "max_body_bytes = 5\nport = 9\nworkers = 7")
+    path.write_text(text.replace('folder = "', 'folder = "/else').replace("alias", "other"))
+    now = settled(started, config.read(path))
+    assert (now.gateway.max_body_bytes, now.gateway.port, now.gateway.workers) == (5, 8400, 1)
+    assert now.store == started.store
+    assert now.routes == {"other": "renamed"}
 
 
 @pytest.mark.parametrize(

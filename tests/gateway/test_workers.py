@@ -138,12 +138,23 @@ def test_a_changed_file_reaches_every_worker(served, tmp_path):
     until(lambda: all(b'"newer"' in served.get("/v1/models")[2] for _ in range(8)))
 
 
+def test_a_worker_that_starts_over_a_bad_file_serves_what_the_others_do(served, tmp_path):
+    path = tmp_path / "trimtab.toml"
+    path.write_text(path.read_text().replace('alias = "renamed"', 'newer = "renamed"'))
+    until(lambda: all(b'"newer"' in served.get("/v1/models")[2] for _ in range(8)))
+    path.write_text(path.read_text().replace("TRIMTAB_TEST_KEY", "TRIMTAB_ABSENT"))
+    until(lambda: all(b"TRIMTAB_ABSENT" in served.get("/health/ready")[2] for _ in range(8)))
+    for pid in children(served.process.pid)[1:]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(children(served.process.pid)) == 3)
+    assert all(b'"newer"' in served.get("/v1/models")[2] for _ in range(8))
+    until(lambda: b"TRIMTAB_ABSENT" in served.get("/health/ready")[2])
+
+
 def test_sigterm_drains_all_workers_and_then_the_store_is_whole(served):
     served.upstream.script = Script(events=[*TEXT, DONE], pause_s=0.2)
     answers = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(served.ask({**HELLO, "stream": True}))) for _ in range(6)
-    ]
+    threads = [threading.Thread(target=lambda: answers.append(served.ask({**HELLO, "stream": True}))) for _ in range(6)]
     for thread in threads:
         thread.start()
     until(lambda: len(served.upstream.seen) == 6)

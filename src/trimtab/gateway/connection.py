@@ -110,6 +110,7 @@ class Connection(HttpToolsProtocol):
         if self._too_large:
             return self._refuse_size()
         self._refuse(400, "bad_http", "this is not a valid HTTP/1.1 request: check its request line and headers")
+        return None
 
     def _count(self, size: int) -> None:
         self._head_size += size
@@ -173,6 +174,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer = self.loop.call_later(_LINGER_S, self.transport.close)
+        return None
 
     def _stuck(self, waited_with: int) -> None:
         """The client does not read its answer. Slow is no offence; standing still is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,9 +23,9 @@ log = logging.getLogger("trimtab.gateway")
 
 _LOOK_S = 0.5
 # Of the tables that need a restart, the keys that do not.
-_SWAPPED = frozenset(
-    "gateway.drain_s gateway.max_body_bytes gateway.max_header_bytes gateway.max_n gateway.header_s gateway.body_s "
-    "gateway.unread_s".split()
+_SWAPPED = (
+    *("gateway.drain_s", "gateway.header_s", "gateway.body_s", "gateway.unread_s"),
+    *("gateway.max_body_bytes", "gateway.max_header_bytes", "gateway.max_n"),
 )
 
 Stamp = tuple[int, int, int] | None
@@ -43,11 +44,12 @@ class Reloader:
     """Watches the file at `path`, which `settings` were read from. `run` inside the event loop; `ask` looks at once.
 
     The Deployment is replaced only where the file describes another one than before: a change of prices or limits
-    leaves a Deployment that was put by hand as it is.
+    leaves a Deployment that was put by hand as it is. `on_taken` is told the settings that are served from then on.
     """
 
     def __init__(self, path: Path, settings: Settings, live: Live, meter: Meter) -> None:
         self.state = State()
+        self.on_taken: Callable[[Settings], None] = lambda settings: None
         self._path = path
         self._started = settings
         self._settings = settings
@@ -119,11 +121,20 @@ class Reloader:
             return
         self._live.take(serving, settings.price_table(), settings.gateway)
         self._settings = settings
+        self.on_taken(settings)
         waiting = _differing(self._started, settings)
         self.state = State(loads=self.state.loads + 1, restart_needed=waiting)
         self._loads.add((("result", "swapped"),))
         later = f"; restart for {', '.join(waiting)}" if waiting else ""
         log.warning("the configuration of %s was swapped in%s", self._path, later)
+
+
+def settled(started: Settings, new: Settings) -> Settings:
+    """`new`, with all that needs a restart as it was."""
+    keys = [key for key in msgspec.structs.asdict(new.gateway) if f"gateway.{key}" not in _SWAPPED]
+    kept = {key: getattr(started.gateway, key) for key in keys}
+    gateway = msgspec.structs.replace(new.gateway, **kept)
+    return msgspec.structs.replace(new, gateway=gateway, store=started.store)
 
 
 def _differing(old: Settings, new: Settings) -> tuple[str, ...]:

@@ -24,9 +24,9 @@ from trimtab.gateway.chat import Services
 from trimtab.gateway.connection import Connection
 from trimtab.gateway.disclosure import LogFilter
 from trimtab.gateway.failover import Failover
+from trimtab.gateway.feed import RemoteWriter
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
-from trimtab.gateway.feed import RemoteWriter
 from trimtab.gateway.record import SOCKET
 from trimtab.gateway.recorder import Recorder, Writer
 from trimtab.gateway.reload import Reloader
@@ -167,7 +167,7 @@ class Server(uvicorn.Server):
             loop.add_signal_handler(signal.SIGTERM, self.stop)
             loop.add_signal_handler(signal.SIGINT, self.stop)
         else:
-            # Whoever signals all processes of a service reaches workers beside their supervisor: that is no second time.
+            # Who signals all processes of a service reaches the workers twice, by the supervisor too: no second time.
             loop.add_signal_handler(signal.SIGTERM, self.drain)
             loop.add_signal_handler(CUT, self.cut)
         if self.gateway.reloader is not None:
@@ -187,7 +187,7 @@ class Server(uvicorn.Server):
         so that it can be asked how far this is."""
         self.gateway.draining = True
         self.servers[0].close()
-        for connection in list(self.server_state.connections):
+        for connection in self._connections:
             connection.shutdown()
         now = asyncio.get_running_loop().time
         give_up = now() + self.gateway.services.live.bounds.drain_s
@@ -201,13 +201,17 @@ class Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
     @property
+    def _connections(self) -> list[Connection]:
+        return [held for held in self.server_state.connections if isinstance(held, Connection)]
+
+    @property
     def _is_busy(self) -> bool:
         """Whether a request runs, or an answer is not sent whole."""
         admin = self.gateway.admin
-        return bool(self.server_state.tasks) or any(held.server != admin for held in self.server_state.connections)
+        return bool(self.server_state.tasks) or any(held.server != admin for held in self._connections)
 
     async def _cut(self) -> None:
-        for connection in list(self.server_state.connections):
+        for connection in self._connections:
             if connection.cycle is not None:
                 connection.cycle.disconnected = True
         tasks = list(self.server_state.tasks)
@@ -215,7 +219,7 @@ class Server(uvicorn.Server):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        for connection in list(self.server_state.connections):
+        for connection in self._connections:
             connection.transport.abort()
 
 
@@ -228,6 +232,8 @@ def run(service: Service) -> None:
     services = gateway.services
     if service.config is not None:
         gateway.reloader = Reloader(service.config, service.settings, services.live, services.meter)
+        if gateway.siblings is not None:
+            gateway.reloader.on_taken = gateway.siblings.keep
     strike = LogFilter(lambda: services.live.serving.deployment.endpoints)
     for handler in logging.getLogger().handlers:
         handler.addFilter(strike)

@@ -1,6 +1,7 @@
 """Siblings: what several worker processes of one gateway tell each other, through files of a folder of their own.
 
-A Deployment that one of them was given, and each one's metrics. Files are written whole and renamed into place.
+A Deployment that one of them was given, the settings they took last, and each one's metrics. Files are written whole
+and renamed into place.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from trimtab.config import Settings
 from trimtab.deployment import Deployment
 from trimtab.errors import TrimtabError
 from trimtab.gateway.live import Live
@@ -22,6 +24,7 @@ log = logging.getLogger("trimtab.gateway")
 
 _LOOK_S = 0.5
 _DEPLOYMENT = "deployment.json"
+_SETTINGS = "settings.json"
 _RUNNING, _ENDED = "metrics-", "ended-"
 
 
@@ -67,6 +70,10 @@ class Siblings:
         self._write(self.folder / _DEPLOYMENT, msgspec.json.encode(deployment))
         self._seen = self._stamp()
 
+    def keep(self, settings: Settings) -> None:
+        """Let workers that start later begin with `settings`, whatever has become of the file by then."""
+        self._write(self.folder / _SETTINGS, msgspec.json.encode(settings))
+
     def merged(self, own: str) -> str:
         """The metrics of all workers together: this one's `own` page, and the others', at most a second old."""
         return merged([own, *self._pages(_RUNNING)], self._pages(_ENDED))
@@ -92,6 +99,13 @@ class Siblings:
             new.rename(path)
         except OSError as error:
             log.error("cannot write %s: %s", path, error.strerror)
+
+
+def kept(folder: Path) -> Settings | None:
+    """The settings that a worker took last; None where they are still those of the start."""
+    with contextlib.suppress(OSError):
+        return msgspec.json.decode((folder / _SETTINGS).read_bytes(), type=Settings)
+    return None
 
 
 def ended(folder: Path, pid: int) -> None:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab import config
-from trimtab.errors import ConfigError, TrimtabError
+from trimtab.errors import TrimtabError
 from trimtab.gateway import record, server, siblings
+from trimtab.gateway.reload import settled
 from trimtab.gateway.server import Service
 
 log = logging.getLogger("trimtab.gateway")
@@ -135,13 +135,12 @@ class Supervisor:
 
     def _as_worker(self, tell: int) -> Service:
         settings = self._service.settings
-        if self._service.config is not None:
-            # What was refused while the others ran is refused here too.
-            with contextlib.suppress(ConfigError):
-                settings = config.read(self._service.config)
+        # Not the file itself: it may be one that the others refused.
+        if (taken := siblings.kept(self._folder)) is not None:
+            settings = settled(settings, taken)
         return msgspec.structs.replace(
             self._service,
-            settings=msgspec.structs.replace(settings, store=self._service.settings.store),
+            settings=settings,
             on_ready=lambda: _say(tell, b""),
             lifeline=self._life,
             shared=self._folder,
