@@ -108,6 +108,21 @@ def test_a_header_that_never_ends_is_stopped(gateway):
             time.sleep(0.002)
 
 
+def test_a_trailer_that_never_ends_is_stopped_and_no_trailer_is_a_header(gateway):
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    chunks = b"%x\r\n%s\r\n0\r\n" % (len(HELLO), HELLO)
+    trailer = b"X-Trimtab-User: late\r\nContent-Encoding: gzip\r\n\r\n"
+    answer = Client(gateway).send(head + b"Connection: close\r\n\r\n" + chunks + trailer).rest()
+    assert answer.startswith(b"HTTP/1.1 200")
+    gateway.upstream.seen.clear()
+    client = Client(gateway).send(head + b"\r\n" + chunks + b"X-Big: ")
+    with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+        for _ in range(1000):
+            client.send(b"a" * 65536)
+            time.sleep(0.001)
+    assert not gateway.upstream.seen
+
+
 @pytest.mark.parametrize(
     ("body", "lines", "expected"),
     [

@@ -39,8 +39,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._messages = 0
-        self._head_size = 0
-        self._head_fed = 0
+        self._fed = 0
         self._too_large = False
         self._leaving = False
 
@@ -63,33 +62,29 @@ class Connection(HttpToolsProtocol):
             return
         before, messages = self._phase, self._messages
         super().data_received(data)
-        if self._phase == before == _HEAD and messages == self._messages:
-            # The parser hands headers over whole: one that does not end would grow in its memory.
-            self._head_fed += len(data)
-            if self._head_fed > self.bounds.max_header_bytes:
-                self._refuse_size()
-        if self._phase != self._watched and not self._leaving:
+        if self._phase is before and before is not _IDLE and messages == self._messages:
+            self._grow(len(data))
+        if self._phase is not self._watched and not self._leaving:
             self._watch()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = _HEAD
         self._messages += 1
-        self._head_size = self._head_fed = 0
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value) + 4)
-        # After the head it is a trailer: not part of what was asked.
-        if self._phase == _HEAD:
-            super().on_header(name, value)
+        self._fed = 0
 
     def on_headers_complete(self) -> None:
+        size = len(self.url)
+        for name, value in self.headers:
+            size += len(name) + len(value) + 4
+        if size > self.bounds.max_header_bytes:
+            self._too_large = True
+            raise _TooLarge
         self._phase = _BODY
+        self._fed = 0
         super().on_headers_complete()
+        # What comes as a trailer is not part of what was asked.
+        self.headers = []
 
     def on_message_complete(self) -> None:
         self._phase = _IDLE
@@ -112,11 +107,17 @@ class Connection(HttpToolsProtocol):
         self._refuse(400, "bad_http", "this is not a valid HTTP/1.1 request: check its request line and headers")
         return None
 
-    def _count(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self.bounds.max_header_bytes:
-            self._too_large = True
-            raise _TooLarge
+    def _grow(self, size: int) -> None:
+        """More of a head or a body that is not whole. The parser hands headers and trailers over whole: one that does
+        not end would grow in its memory."""
+        self._fed += size
+        if self._phase is _HEAD and self._fed > self.bounds.max_header_bytes:
+            self._refuse_size()
+        elif self._phase is _BODY and self._fed > self.bounds.max_body_bytes + self.bounds.max_header_bytes:
+            # An answer that is whole already is the refusal; the client may not have read it yet.
+            if self.cycle is not None and not self.cycle.response_complete:
+                limit = self.bounds.max_body_bytes
+                self._refuse(413, "body_too_large", f"the request is larger than {limit} bytes: send less")
 
     def _watch(self) -> None:
         """Set the clock for what is still to come; more bytes of the same part do not set it back."""
