@@ -107,10 +107,26 @@ def test_what_does_not_end_is_cut_and_recorded(upstream, tmp_path, drain_s, sign
         until(lambda: is_refused(running.host))
     assert process._process.wait(30) == 0
     assert time.monotonic() - began < 20, "a hanging stream lasts a minute"
-    assert b"\r\n0\r\n\r\n" not in stream.end(), "a cut stream looks whole"
+    assert b'"code":"stream_cut"' in stream.end() and b"[DONE]" not in stream.answer
     assert running.trace(TRACE).calls[0].end == "cut"
     assert upstream.seen[0].cancelled.wait(10)
     process.stop()
+
+
+def test_a_plain_request_that_does_not_end_gets_an_error(upstream, tmp_path):
+    upstream.script = Script(body=b"{}", wait_s=30)
+    process = started(tmp_path, upstream, 0.5)
+    process.start()
+    running = Running(upstream, process, tmp_path / "store")
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(running.ask({**HELLO, "stream": False})))
+    client.start()
+    until(lambda: upstream.seen)
+    assert process.stop() == 0
+    client.join(20)
+    status, headers, body = answers[0]
+    assert (status, json.loads(body)["error"]["code"]) == (503, "stopping")
+    assert running.call(headers)[0].end == "cut"
 
 
 def test_an_ending_writes_nothing_to_the_log(upstream, tmp_path):

@@ -46,6 +46,8 @@ class Exchange:
         self.receive = receive
         self.send = send
         self.chunks: AsyncIterator[bytes] | None = None
+        self.relaying: Relay | None = None
+        self.answered = False
         self.gone = False
         self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
@@ -59,6 +61,8 @@ class Exchange:
         except http.ClientGone:
             self.finish(EndState.CLIENT_GONE)
         except asyncio.CancelledError:
+            if not self.gone:
+                await self.break_off()
             self.finish(EndState.CLIENT_GONE if self.gone else EndState.CUT)
             if not self.gone or self._task is None:
                 raise
@@ -92,6 +96,16 @@ class Exchange:
         if self._task is not None and not watch.cancelled():
             self.gone = True
             self._task.cancel()
+
+    async def break_off(self) -> None:
+        """The gateway stops and this has not ended in time: say so to the client."""
+        self.unwatch()
+        if self.relaying is not None:
+            last = self.relaying.fail(EndState.CUT)
+            self.account.error = "the gateway was stopped"
+            await self.send({"type": "http.response.body", "body": last})
+        elif not self.answered:
+            await self.send_error(RequestRefused("the gateway is stopping: ask again", status=503, code="stopping"))
 
     async def answer(self) -> EndState:
         """Run the chain and pass its reply on."""
@@ -133,6 +147,7 @@ class Exchange:
         if (cost := account.cost()[0]) is not None:
             headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
         self.unwatch()
+        self.answered = True
         await http.send_body(self.send, reply.status, content, headers)
         return EndState.COMPLETE if reply.status < 400 else EndState.UPSTREAM_ERROR
 
@@ -141,6 +156,7 @@ class Exchange:
         account = self.account
         relay = Relay(hide_usage=account.head is not None and not account.head.wants_usage)
         await self.send({"type": "http.response.start", "status": reply.status, "headers": self.headers(reply)})
+        self.relaying = relay
         try:
             last = await self.forward(relay, chunks)
         except UpstreamFailed as error:

@@ -111,13 +111,14 @@ class Connection(HttpToolsProtocol):
         """More of a head or a body that is not whole. The parser hands headers and trailers over whole: one that does
         not end would grow in its memory."""
         self._fed += size
-        if self._phase is _HEAD and self._fed > self.bounds.max_header_bytes:
+        bounds = self.bounds
+        if self._phase is _HEAD and self._fed > bounds.max_header_bytes:
             self._refuse_size()
-        elif self._phase is _BODY and self._fed > self.bounds.max_body_bytes + self.bounds.max_header_bytes:
-            # An answer that is whole already is the refusal; the client may not have read it yet.
-            if self.cycle is not None and not self.cycle.response_complete:
-                limit = self.bounds.max_body_bytes
-                self._refuse(413, "body_too_large", f"the request is larger than {limit} bytes: send less")
+        # Where the answer is whole already, it is the refusal, and the client may not have read it yet.
+        unanswered = self.cycle is not None and not self.cycle.response_complete
+        if self._phase is _BODY and unanswered and self._fed > bounds.max_body_bytes + bounds.max_header_bytes:
+            message = f"the request is larger than {bounds.max_body_bytes} bytes (gateway.max_body_bytes): send less"
+            self._refuse(413, "body_too_large", message)
 
     def _watch(self) -> None:
         """Set the clock for what is still to come; more bytes of the same part do not set it back."""

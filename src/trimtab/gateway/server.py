@@ -211,14 +211,14 @@ class Server(uvicorn.Server):
         return bool(self.server_state.tasks) or any(held.server != admin for held in self._connections)
 
     async def _cut(self) -> None:
-        for connection in self._connections:
-            if connection.cycle is not None:
-                connection.cycle.disconnected = True
         tasks = list(self.server_state.tasks)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
+        for connection in self._connections:
+            connection.transport.close()
+        await asyncio.sleep(0.1)
         for connection in self._connections:
             connection.transport.abort()
 
