@@ -126,3 +126,50 @@ def test_what_is_recorded_may_differ_by_model(tmp_path):
 def test_a_bad_word_on_the_store_is_named(tmp_path, text, named):
     with pytest.raises(ConfigError, match=named):
         read(write(tmp_path, text))
+
+
+LINED = """\
+[gateway]
+port = 0
+[store]
+record = "full"
+[[endpoints]]
+name = "here"
+url = "http://127.0.0.1:9/v1"
+
+[[endpoints]]
+name = "there"
+url = "http://127.0.0.1:9/v1"
+timeout_s = 3
+[routes]
+fast = "here"
+[prices.models]
+"m" = { input = 1.0, output = 2.0 }
+"n" = { input = 1.0, output = 2.0 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ("port = 0", "prot = 0", 2, "prot"),
+        ("port = 0", 'port = "x"', 2, "gateway.port"),
+        ("port = 0", "port = ", 2, "line 2"),
+        ("[gateway]", "[gatevay]", 1, "gatevay"),
+        ('"full"', '"fool"', 4, "store.record"),
+        ("timeout_s = 3", "timeout_s = -1", 12, "endpoints[1].timeout_s"),
+        ('name = "there"\nurl = "http://127.0.0.1:9/v1"', 'name = "there"', 9, "url"),
+        ('name = "there"', 'name = "here"', 6, "here"),
+        ('fast = "here"', "fast = 3", 14, "routes"),
+        ('fast = "here"', 'fast = "nowhere"', 14, "nowhere"),
+        ('"n" = { input', '"n" = { inpt', 17, "inpt"),
+    ],
+)
+def test_an_error_names_its_line_and_key(tmp_path, old, new, line, key):
+    assert old in LINED
+    path = write(tmp_path, LINED.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert key in str(caught.value)
+    assert f"{path}:{line}: " in str(caught.value) or f"at line {line}," in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -69,7 +69,8 @@ class Deployment(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     def __post_init__(self) -> None:
         names = [endpoint.name for endpoint in self.endpoints]
         if len(set(names)) != len(names):
-            raise ConfigError(f"deployment '{self.name}' names an endpoint twice: give each its own name")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"deployment '{self.name}' names endpoint '{twice}' twice: give each its own name")
         known = ", ".join(names)
         for model, name in self.routes.items():
             if name not in names:

@@ -6,14 +6,12 @@ import secrets
 import time
 from typing import Any
 
-from trimtab.gateway import attribution, estimate, http, wire
+from trimtab.gateway import attribution, disclosure, estimate, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
-
-_KEYS = (b"authorization", b"x-api-key", b"api-key")
 
 
 class Account:
@@ -107,7 +105,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**given, **self.notes.tags(), **key},
+            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
             derived=who.derived,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
@@ -116,7 +114,7 @@ class Account:
             stream=self.head is not None and self.head.streamed,
             status=self.status,
             finish_reason=self.finish_reason,
-            error=self._scrubbed(self.error),
+            error=self._scrubbed(self.error) if self.error else self.error,
             ttft_ms=self.ttft_ms,
             overhead_ms=self.overhead_ms,
             usage=self.usage or Usage(),
@@ -126,12 +124,10 @@ class Account:
             priced_as=self.priced_as,
         )
 
-    def _scrubbed(self, text: str | None) -> str | None:
-        """`text` without the client's own key, should an upstream have echoed it."""
-        for name, held in self.headers if text else ():
-            key = held.decode("latin-1").removeprefix("Bearer ").strip() if name in _KEYS else ""
-            text = text.replace(key, "***") if text and key else text
-        return text
+    def _scrubbed(self, text: str) -> str:
+        """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""
+        ours = map(disclosure.key_of, self.live.serving.deployment.endpoints)
+        return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
 def _one_line(text: str) -> bytes:

@@ -13,6 +13,7 @@ from aiohttp.http import HttpProcessingError
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import sse
 from trimtab.gateway.chain import UpstreamFailed
+from trimtab.gateway.disclosure import Strike
 from trimtab.gateway.opening import Sign, sign
 from trimtab.trace import EndState
 
@@ -34,6 +35,7 @@ class Arrival(AsyncIterator[bytes]):
         self._response = response
         self._content = response.content
         self._endpoint = endpoint
+        self._strike = Strike(endpoint)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._held: list[bytes] = []
@@ -55,7 +57,7 @@ class Arrival(AsyncIterator[bytes]):
                 message = f"endpoint '{self._endpoint.name}' answered with more than {limit} bytes: ask for less"
                 raise UpstreamFailed(message, status=502, code="upstream_too_large")
             pieces.append(data)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else self._strike(b"".join(pieces))
 
     async def open(self) -> bytes | None:
         """Wait for the first event with content and keep all until there for the iterator.
@@ -107,7 +109,7 @@ class Arrival(AsyncIterator[bytes]):
             message = f"endpoint '{name}' cut the answer ({self._late or reason(error)}): ask again"
             raise UpstreamFailed(message, status=502, code=code, end=end) from error
         self._waiting_since = None
-        return data
+        return self._strike(data)
 
     def _look(self) -> None:
         """Ends a read that waits too long. One timer an answer, looked at as it fires: a timeout object for each read

@@ -14,6 +14,7 @@ import msgspec
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.errors import TrimtabError, UpstreamError
+from trimtab.gateway import disclosure
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.wire import Head
 from trimtab.trace import EndState
@@ -136,7 +137,8 @@ def _guarded(name: str, step: Step, inner: Call) -> Call:
             if error in failures:
                 raise
             request.notes.step_errors.append(f"{name}: {type(error).__name__}: {error}")
-            log.warning("step %s failed and was passed over: %s: %s", name, type(error).__name__, error)
+            said = disclosure.struck(str(error), disclosure.keys_in(request.headers))
+            log.warning("step %s failed and was passed over: %s: %s", name, type(error).__name__, said)
             return replies[-1] if replies else await inner(request)
 
     return run

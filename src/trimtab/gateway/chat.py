@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
 from trimtab.gateway.keys import Key
@@ -32,7 +32,10 @@ class Services(msgspec.Struct, frozen=True):
     recorder: Recorder
     meter: Meter
     limits: Limits
-    max_body_bytes: int
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.live.bounds.max_body_bytes
 
 
 class Exchange:
@@ -48,6 +51,8 @@ class Exchange:
         self.chunks: AsyncIterator[bytes] | None = None
         self.key: Key | None = None
         self.reservation: Reservation | None = None
+        self.relaying: Relay | None = None
+        self.answered = False
         self.gone = False
         self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
@@ -62,6 +67,8 @@ class Exchange:
         except http.ClientGone:
             self.finish(EndState.CLIENT_GONE)
         except asyncio.CancelledError:
+            if not self.gone:
+                await self.break_off()
             self.finish(EndState.CLIENT_GONE if self.gone else EndState.CUT)
             if not self.gone or self._task is None:
                 raise
@@ -103,6 +110,16 @@ class Exchange:
             self.gone = True
             self._task.cancel()
 
+    async def break_off(self) -> None:
+        """The gateway stops and this has not ended in time: say so to the client."""
+        self.unwatch()
+        if self.relaying is not None:
+            last = self.relaying.fail(EndState.CUT)
+            self.account.error = "the gateway was stopped"
+            await self.send({"type": "http.response.body", "body": last})
+        elif not self.answered:
+            await self.send_error(RequestRefused("the gateway is stopping: ask again", status=503, code="stopping"))
+
     async def answer(self) -> EndState:
         """Run the chain and pass its reply on."""
         account, request = self.account, self.request()
@@ -122,6 +139,7 @@ class Exchange:
             account.head = head = wire.head(account.body)
         finally:
             account.who = who = attribution.of(account.headers, account.head)
+        guard.check_choices(head.n, account.live.bounds.max_n)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id)
         if endpoint is None:
             known = ", ".join(self.serving.deployment.models)
@@ -144,6 +162,7 @@ class Exchange:
         if (cost := account.cost()[0]) is not None:
             headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
         self.unwatch()
+        self.answered = True
         await http.send_body(self.send, reply.status, content, headers)
         return EndState.COMPLETE if reply.status < 400 else EndState.UPSTREAM_ERROR
 
@@ -152,6 +171,7 @@ class Exchange:
         account = self.account
         relay = Relay(hide_usage=account.head is not None and not account.head.wants_usage)
         await self.send({"type": "http.response.start", "status": reply.status, "headers": self.headers(reply)})
+        self.relaying = relay
         try:
             last = await self.forward(relay, chunks)
         except UpstreamFailed as error:

@@ -22,8 +22,8 @@ from trimtab.deployment import BreakerPolicy, RetryPolicy
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.breaker import Breaker, Breakers, State, Ticket
 from trimtab.gateway.chain import Call, Reply, Request, UpstreamFailed
+from trimtab.gateway.disclosure import KEYS
 from trimtab.gateway.metrics import Gauge, Labels, Meter
-from trimtab.gateway.upstream import KEYS
 from trimtab.trace import EndState
 
 _RETRY = RetryPolicy()
@@ -250,7 +250,7 @@ def _redirected(request: Request, endpoint: Endpoint) -> Request:
     """`request` for another endpoint. The client's own keys do not go to a server they were not meant for."""
     headers = request.headers
     if _origin(endpoint) != _origin(request.endpoint):
-        headers = tuple(pair for pair in headers if pair[0] not in KEYS and pair[0] != b"cookie")
+        headers = tuple(pair for pair in headers if pair[0] not in KEYS)
     return msgspec.structs.replace(request, endpoint=endpoint, headers=headers)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import wire
+from trimtab.gateway import guard, wire
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,7 +24,9 @@ class ClientGone(Exception):
 
 
 async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body; RequestRefused 413 above `limit` bytes, ClientGone where the client hung up."""
+    """The request's body; RequestRefused 413 above `limit` bytes and 415 where it is packed, ClientGone where the
+    client hung up."""
+    guard.check_headers(scope["headers"])
     declared = next((held for name, held in scope["headers"] if name == b"content-length"), b"0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -41,6 +43,13 @@ async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
         pieces.append(piece)
         if not message.get("more_body"):
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """As `body`, and RequestRefused 400 where it is no UTF-8 or nests too deeply."""
+    content = await body(scope, receive, limit)
+    guard.check_json(content)
+    return content
 
 
 def _too_large(limit: int) -> RequestRefused:

@@ -89,8 +89,10 @@ class Meter:
         )
         self.ledger_busy = Counter("trimtab_ledger_busy_total", "Times the key database was held by another process.")
         self.uncharged = Counter("trimtab_uncharged_total", "Calls never charged to their keys: no key database.")
+        self.refused = Counter("trimtab_connections_refused_total", "Clients refused before they asked, by reason.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
+        self.counters: list[Counter] = []
         self.gauges: list[Gauge] = []
         self._agents: set[str] = set()
 
@@ -126,7 +128,7 @@ class Meter:
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
         figures = [part for part in vars(self).values() if isinstance(part, Counter | Histogram)]
-        lines = [line for part in (*figures, *self.gauges) for line in part.lines()]
+        lines = [line for part in (*figures, *self.counters, *self.gauges) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
+import re
 import time
 
 import aiohttp
@@ -18,6 +18,7 @@ from trimtab.endpoint import Endpoint
 from trimtab.gateway import attribution, wire
 from trimtab.gateway.arrival import BROKEN, Arrival, reason
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.disclosure import KEYS, Strike, key_of
 from trimtab.gateway.opening import refusal
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -26,12 +27,12 @@ _OWN_LEG = frozenset(
     b"host connection keep-alive proxy-connection transfer-encoding te trailer upgrade content-length expect "
     b"accept-encoding traceparent proxy-authorization".split()
 )
-# Headers that carry the client's own keys.
-KEYS = frozenset((b"authorization", b"x-api-key", b"api-key"))
 _NOT_RETURNED = frozenset(
     b"connection keep-alive proxy-connection transfer-encoding trailer upgrade content-length content-encoding "
     b"server proxy-authenticate".split()
 )
+# The client library lets control characters through, which no header of ours may hold.
+_UNSOUND = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Upstream:
@@ -80,8 +81,11 @@ class Upstream:
     async def _exchange(self, client: aiohttp.ClientSession, request: Request, body: bytes) -> Reply:
         endpoint = request.endpoint
         response = await _post(client, request, body)
+        strike = Strike(endpoint)
         returned = tuple(
-            (name.lower(), held) for name, held in response.raw_headers if name.lower() not in _NOT_RETURNED
+            (name.lower(), strike(held))
+            for name, held in response.raw_headers
+            if name.lower() not in _NOT_RETURNED and not _UNSOUND.search(held)
         )
         arrival = Arrival(response, endpoint)
         try:
@@ -159,5 +163,5 @@ def _sent(request: Request) -> CIMultiDict[str]:
     headers["Traceparent"] = request.who.traceparent
     headers.setdefault("Content-Type", "application/json")
     if endpoint.key_env:
-        headers["Authorization"] = "Bearer " + os.environ.get(endpoint.key_env, "")
+        headers["Authorization"] = "Bearer " + key_of(endpoint)
     return headers

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused
+from trimtab.gateway import guard
 from trimtab.money import usage_of
 
 # The provider's usage object in the neutral convention: one normalisation for what is served and what is re-priced.
@@ -75,6 +76,7 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def head(body: bytes) -> Head:
     """The head of a request body; RequestRefused 400 where it is no JSON object or names no model."""
+    guard.check_json(body)
     try:
         decoded = _HEAD.decode(body)
     except msgspec.ValidationError as error:
