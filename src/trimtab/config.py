@@ -16,12 +16,14 @@ from trimtab.money import Price, PriceTable
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the gateway listens, and its limits.
 
-    `port = 0` takes any free port; larger requests than `max_body_bytes` are refused.
+    `port = 0` takes any free port; larger requests than `max_body_bytes` are refused. `passthrough` names the endpoint
+    that files and batches go to; empty is the first.
     """
 
     host: str = "127.0.0.1"
     port: int = 8400
     max_body_bytes: int = 32 * 1024 * 1024
+    passthrough: str = ""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +101,9 @@ def read(path: Path) -> Settings:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     if settings.store.record not in ("full", "metadata", "off"):
         raise ConfigError(f"{path}: store.record is '{settings.store.record}': use 'full', 'metadata' or 'off'")
+    named, known = settings.gateway.passthrough, [endpoint.name for endpoint in settings.endpoints]
+    if named and named not in known:
+        raise ConfigError(f"{path}: gateway.passthrough names endpoint '{named}': use one of {', '.join(known)}")
     settings.price_table()
     if settings.endpoints:
         settings.deployment()

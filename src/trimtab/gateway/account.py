@@ -9,6 +9,7 @@ from typing import Any
 from trimtab.gateway import attribution, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
+from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
@@ -28,6 +29,7 @@ class Account:
         self.headers = tuple(headers)
         self.notes = Notes()
         self.body = b""
+        self.operation = "chat"
         self.head: wire.Head | None = None
         self.who: Attribution | None = None
         self.status = 200
@@ -44,11 +46,11 @@ class Account:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
 
-    def answered(self, model: Any, finish_reason: str | None, usage: Any) -> None:
+    def answered(self, answer: Answer) -> None:
         """Note what the answer says of itself."""
-        self.response_model = model if isinstance(model, str) else ""
-        self.finish_reason = finish_reason
-        self.raw_usage = usage if isinstance(usage, dict) else None
+        self.response_model = answer.model
+        self.finish_reason = answer.finish_reason
+        self.raw_usage = answer.usage
         self.usage = wire.usage(self.raw_usage)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
@@ -96,6 +98,7 @@ class Account:
             user=who.user,
             tags={**who.tags, **self.notes.tags()},
             derived=who.derived,
+            operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
             request_model=self.asked,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,9 @@ from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.dialects.table import DIALECTS
+from trimtab.gateway.passthrough import Passthrough, kept_below
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -31,12 +35,13 @@ class ScoreRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Gateway:
     """Serves the routes. The server's lifespan opens the upstream client and, at the end, drains the recorder."""
 
-    def __init__(self, services: Services, upstream: Upstream) -> None:
+    def __init__(self, services: Services, upstream: Upstream, passthrough: str = "") -> None:
         self.services = services
         self.upstream = upstream
+        self.passthrough = Passthrough(services, upstream, passthrough)
         self.started = int(time.time())
         self.routes: dict[str, dict[str, Handler]] = {
-            "/v1/chat/completions": {"POST": self.chat},
+            **{dialect.path: {"POST": functools.partial(self.exchange, dialect)} for dialect in DIALECTS},
             "/v1/models": {"GET": self.models},
             "/v1/scores": {"POST": self.scores},
             "/health": {"GET": self.alive},
@@ -61,6 +66,8 @@ class Gateway:
         """The handler of a path and method; RequestRefused 404 or 405."""
         path, method = scope["path"], scope["method"]
         handlers = self.routes.get(path)
+        if handlers is None and kept_below(path):
+            return self.passthrough.run
         if handlers is None:
             raise RequestRefused(f"there is nothing at {path}: see docs/gateway.md", status=404, code="not_found")
         handler = handlers.get("GET" if method == "HEAD" else method)
@@ -81,8 +88,8 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def chat(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        await Exchange(self.services, scope, receive, send).run()
+    async def exchange(self, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await Exchange(self.services, dialect, scope, receive, send).run()
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         names = self.services.live.serving.deployment.models

@@ -15,6 +15,8 @@ from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.errors import TrimtabError, UpstreamError
 from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.dialects.chat import CHAT
+from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.wire import Head
 from trimtab.trace import EndState
 
@@ -61,7 +63,8 @@ class Request(msgspec.Struct, frozen=True):
     """One request at one point of the chain. A step passes on a changed copy (`msgspec.structs.replace`).
 
     `body` is the client's own bytes and `head` what was decoded of them; a step that changes one changes both.
-    `deployment` is the one the request began with; without it there are no fallbacks.
+    `deployment` is the one the request began with; without it there are no fallbacks. `dialect` is the client's, and
+    so that of the reply; `query` what stood behind the path.
     """
 
     body: bytes
@@ -71,6 +74,8 @@ class Request(msgspec.Struct, frozen=True):
     who: Attribution
     notes: Notes
     deployment: Deployment | None = None
+    dialect: Dialect = CHAT
+    query: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -22,8 +22,8 @@ from trimtab.deployment import BreakerPolicy, RetryPolicy
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.breaker import Breaker, Breakers, State, Ticket
 from trimtab.gateway.chain import Call, Reply, Request, UpstreamFailed
+from trimtab.gateway.leg import KEYS
 from trimtab.gateway.metrics import Gauge, Labels, Meter
-from trimtab.gateway.upstream import KEYS
 from trimtab.trace import EndState
 
 _RETRY = RetryPolicy()

@@ -69,6 +69,9 @@ class Histogram:
             lines.append(f'{self.name}_bucket{{le="{bound}"}} {below}')
         return [*lines, f"{self.name}_sum {self.total:.9g}", f"{self.name}_count {below}"]
 
+# Operations whose answers say what they used.
+_METERED = frozenset(("chat", "text_completion", "embeddings"))
+
 
 class Meter:
     """Counts finished calls."""
@@ -95,7 +98,7 @@ class Meter:
         if call.overhead_ms is not None:
             self.overhead.observe(call.overhead_ms / 1e3)
         if usage is None:
-            if call.end == "complete":
+            if call.end == "complete" and call.operation in _METERED:
                 self.unmetered.add(place)
             return
         for name in _TOKENS:

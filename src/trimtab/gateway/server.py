@@ -61,7 +61,8 @@ def assemble(settings: Settings) -> Gateway:
 
         writer = TraceWriter(folder)
     recorder = Recorder(writer, limit=settings.store.queue, bodies=settings.store.record == "full")
-    return Gateway(Services(live, recorder, meter, settings.gateway.max_body_bytes), upstream)
+    services = Services(live, recorder, meter, settings.gateway.max_body_bytes)
+    return Gateway(services, upstream, settings.gateway.passthrough)
 
 
 class Server(uvicorn.Server):
