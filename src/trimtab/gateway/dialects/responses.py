@@ -135,7 +135,8 @@ class Responses(Chat):
         return False
 
     def is_last(self, chunk: dict[str, Any]) -> bool:
-        return chunk.get("type") in _LAST
+        kind = chunk.get("type")
+        return isinstance(kind, str) and kind in _LAST
 
     def failure(self, chunk: dict[str, Any]) -> str | None:
         if chunk.get("type") == "response.failed":
