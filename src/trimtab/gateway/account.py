@@ -50,7 +50,8 @@ class Account:
         """Note what the answer says of itself."""
         self.response_model = answer.model
         self.finish_reason = answer.finish_reason
-        self.raw_usage = answer.usage
+        # A translated answer is counted as its provider counted it.
+        self.raw_usage = self.notes.source.usage if self.notes.source is not None else answer.usage
         self.usage = wire.usage(self.raw_usage)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:

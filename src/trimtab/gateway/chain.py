@@ -13,10 +13,10 @@ import msgspec
 
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
-from trimtab.errors import TrimtabError, UpstreamError
+from trimtab.errors import RequestRefused, TrimtabError, UpstreamError
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.dialects.chat import CHAT
-from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.dialects.protocol import Answer, Dialect, Reading
 from trimtab.gateway.wire import Head
 from trimtab.trace import EndState
 
@@ -28,7 +28,7 @@ class Notes:
 
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
-    is still open of the upstream's streams.
+    is still open of the upstream's streams; `source` is a translated answer as its provider gave it.
     """
 
     def __init__(self) -> None:
@@ -39,6 +39,7 @@ class Notes:
         self.fallback = False
         self.on_end: Callable[[EndState], None] | None = None
         self.closers: list[Callable[[], None]] = []
+        self.source: Answer | Reading | None = None
 
     def tags(self) -> dict[str, str]:
         """What the trace keeps of it: only what is out of the ordinary."""
@@ -95,6 +96,17 @@ class UpstreamFailed(UpstreamError):
         self.status = status
         self.code = code
         self.end = end
+
+
+class NotSpoken(UpstreamFailed):
+    """The endpoint speaks another dialect, and the request cannot be put into it."""
+
+    kind = "invalid_request_error"
+
+    def __init__(self, refused: RequestRefused) -> None:
+        code = refused.code or "not_translatable"
+        super().__init__(str(refused), status=refused.status, code=code, end=EndState.REFUSED)
+        self.param = refused.param
 
 
 Call = Callable[[Request], Awaitable[Reply]]

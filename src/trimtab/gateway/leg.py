@@ -25,47 +25,49 @@ _NOT_RETURNED = frozenset(
 _OF_A_DIALECT = (b"anthropic-", b"openai-")
 _VERSION = "2023-06-01"
 
+Headers = Iterable[tuple[bytes, bytes]]
 
-def sent(
-    headers: Iterable[tuple[bytes, bytes]], endpoint: Endpoint, traceparent: str, native: bool = True
-) -> CIMultiDict[str]:
+
+def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> CIMultiDict[str]:
     """The client's headers without those of its own leg, ours and, where the endpoint has a key, the client's keys.
 
-    A server of messages looks for its key in `x-api-key`, all others in `Authorization`; where the endpoint speaks
-    another dialect than the client (not `native`), the client's own key is put where it is looked for.
+    A server of messages looks for its key in `x-api-key`, all others in `Authorization`.
     """
     dropped = _OWN_LEG | KEYS if endpoint.key_env else _OWN_LEG
-    own = OWN_PREFIX if native else (OWN_PREFIX, *_OF_A_DIALECT)
     going = CIMultiDict(
         (name.decode("latin-1"), held.decode("latin-1"))
         for name, held in headers
-        if name not in dropped and not name.startswith(own)
+        if name not in dropped and not name.startswith(OWN_PREFIX)
     )
     # Bytes that are read on the way must not be packed.
     going["Accept-Encoding"] = "identity"
     going["Traceparent"] = traceparent
     going.setdefault("Content-Type", "application/json")
     if endpoint.key_env:
-        _put_key(going, endpoint, os.environ.get(endpoint.key_env, ""))
-    elif not native and (key := going.pop("x-api-key", "") or _bearer(going.pop("Authorization", ""))):
-        _put_key(going, endpoint, key)
+        name, lead = _key_header(endpoint)
+        going[name] = lead + os.environ.get(endpoint.key_env, "")
     if endpoint.dialect == "messages":
         going.setdefault("anthropic-version", _VERSION)
     return going
 
 
-def _put_key(going: CIMultiDict[str], endpoint: Endpoint, key: str) -> None:
-    if endpoint.dialect == "messages":
-        going["x-api-key"] = key
-    else:
-        going["Authorization"] = "Bearer " + key
+def crossed(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
+    """The client's headers for an endpoint of another dialect: its key where that looks for it, and without what only
+    servers of the client's own dialect understand."""
+    headers = tuple(headers)
+    keys = [held.decode("latin-1") for name, held in headers if name in KEYS]
+    kept = [pair for pair in headers if pair[0] not in KEYS and not pair[0].startswith(_OF_A_DIALECT)]
+    if keys:
+        name, lead = _key_header(endpoint)
+        kept.append((name.lower().encode(), (lead + keys[0].removeprefix("Bearer ").strip()).encode("latin-1")))
+    return tuple(kept)
 
 
-def _bearer(header: str) -> str:
-    scheme, _, key = header.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+def _key_header(endpoint: Endpoint) -> tuple[str, str]:
+    """The header in which the endpoint looks for its key, and what stands before it there."""
+    return ("x-api-key", "") if endpoint.dialect == "messages" else ("Authorization", "Bearer ")
 
 
-def returned(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+def returned(headers: Headers) -> tuple[tuple[bytes, bytes], ...]:
     """The model server's headers, lower-case, without those of its own leg."""
     return tuple((name.lower(), held) for name, held in headers if name.lower() not in _NOT_RETURNED)

@@ -20,6 +20,7 @@ from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
 from trimtab.gateway.chat import Services
 from trimtab.gateway.failover import Failover
+from trimtab.gateway.interpreter import Interpreter
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
@@ -52,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 def assemble(settings: Settings) -> Gateway:
     """The gateway that `settings` describe; opens the trace store unless nothing is recorded."""
     upstream, meter = Upstream(), Meter()
-    failover = Failover(upstream.send, meter)
+    failover = Failover(Interpreter(upstream.send).send, meter)
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     writer = None
