@@ -80,7 +80,9 @@ def _error(status: int, body: bytes, dialect: Dialect) -> bytes:
     value = wire.value(body)
     error = value.get("error") if isinstance(value, dict) else None
     told = error if isinstance(error, dict) else {}
-    kind, code, param = (held if isinstance(held := told.get(name), str) else None for name in ("type", "code", "param"))
+    kind, code, param = (
+        held if isinstance(held := told.get(name), str) else None for name in ("type", "code", "param")
+    )
     message = wire.message_of(value) or f"the model server answered {status}: look at its own log"
     return dialect.error_body(Problem(message, status, kind or "upstream_error", param, code))
 

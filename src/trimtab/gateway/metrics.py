@@ -69,6 +69,7 @@ class Histogram:
             lines.append(f'{self.name}_bucket{{le="{bound}"}} {below}')
         return [*lines, f"{self.name}_sum {self.total:.9g}", f"{self.name}_count {below}"]
 
+
 # Operations whose answers say what they used.
 _METERED = frozenset(("chat", "text_completion", "embeddings"))
 

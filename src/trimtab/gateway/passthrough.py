@@ -1,4 +1,4 @@
-"""Files, batches and stored answers: what is passed on without being read, any method below a path, bodies as they come.
+"""Files, batches and stored answers: passed on without being read, any method below a path, bodies as they come.
 
 Bodies are never held whole, so their size has no limit here; what is asked for is tried once.
 """
@@ -144,7 +144,9 @@ class Passage:
                 data=self.body() if has_body else None,
                 headers=self.headers(endpoint, given),
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=endpoint.connect_s, sock_read=endpoint.timeout_s),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=endpoint.connect_s, sock_read=endpoint.timeout_s
+                ),
             )
         except aiohttp.ServerTimeoutError as error:
             message = f"endpoint '{endpoint.name}' did not answer in time: look at its connect_s and timeout_s"

@@ -25,7 +25,10 @@ from tests.gateway.upstream import Script
 from trimtab.money import Usage
 from trimtab.trace import EndState
 
-MESSAGES = b'{"model" : "claude-fake","max_tokens":  9, "messages":[{"role":"user","content":[{"type":"text",\n "text":"h\\u0069","cache_control":{"type":"ephemeral"}}]}], "unknown":1.0%s }'
+MESSAGES = (
+    b'{"model" : "claude-fake","max_tokens":  9, "messages":[{"role":"user","content":[{"type":"text",\n '
+    b'"text":"h\\u0069","cache_control":{"type":"ephemeral"}}]}], "unknown":1.0%s }'
+)
 RESPONSES = b'{"model" : "gpt-fake", "input":"hi",  "previous_response_id":"resp_0", "store":false%s,"x":[1.0] }\n'
 TOOLS = b', "tools":[{"name":"find_car","input_schema":{}}]'
 STREAM = b', "stream": true'
@@ -41,7 +44,15 @@ PLAIN = {
         "chat",
         "tool_use",
     ),
-    "count": ("/v1/messages/count_tokens", MESSAGES % TOOLS, b'{"input_tokens" : 42}', Usage(), None, "count_tokens", None),
+    "count": (
+        "/v1/messages/count_tokens",
+        MESSAGES % TOOLS,
+        b'{"input_tokens" : 42}',
+        Usage(),
+        None,
+        "count_tokens",
+        None,
+    ),
     "responses": (
         "/v1/responses",
         RESPONSES % b"",
@@ -113,7 +124,7 @@ def test_streams(gateway, name):
     usage, cost, operation, finish = PLAIN[name][3:]
     assert (call.end, call.stream, call.operation, call.finish_reason) == (EndState.COMPLETE, True, operation, finish)
     assert (call.usage, call.cost_nanodollars) == (usage, cost)
-    expected = {**WHOLE[name], "choices": [{k: v for k, v in c.items()} for c in WHOLE[name].get("choices", [])]}
+    expected = {**WHOLE[name], "choices": [dict(c.items()) for c in WHOLE[name].get("choices", [])]}
     assert payload.response == (expected if name == "completions" else WHOLE[name])
 
 
@@ -177,7 +188,11 @@ def test_usage_of_a_cut_message_is_what_came(gateway):
     [
         ("/v1/messages", "claude-fake", {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}),
         ("/v1/responses", "gpt-fake", {"type": "error", "code": "server_error", "message": "busy"}),
-        ("/v1/responses", "gpt-fake", {"type": "response.failed", "response": response([], "failed", error={"message": "busy"})}),
+        (
+            "/v1/responses",
+            "gpt-fake",
+            {"type": "response.failed", "response": response([], "failed", error={"message": "busy"})},
+        ),
     ],
 )
 @pytest.mark.parametrize("place", [0, 9])
@@ -187,7 +202,9 @@ def test_error_events_end_a_stream_before_and_after_its_first_word(gateway, path
     status, headers, content = gateway.ask({"model": model, "stream": True}, path=path)
     call, _ = gateway.call(headers)
     assert (call.end, call.error) == (EndState.UPSTREAM_ERROR, "busy")
-    assert content == b"".join([*events, event_of(error)]) if place else json.loads(content)["error"]["message"] == "busy"
+    assert (
+        content == b"".join([*events, event_of(error)]) if place else json.loads(content)["error"]["message"] == "busy"
+    )
     assert status == (200 if place else 529 if "messages" in path else 502)
 
 
@@ -196,7 +213,9 @@ def event_of(value):
 
 
 def test_an_incomplete_response_is_whole_and_says_why(gateway):
-    events = response_events([TEXT_ITEM], "response.incomplete", status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    events = response_events(
+        [TEXT_ITEM], "response.incomplete", status="incomplete", incomplete_details={"reason": "max_output_tokens"}
+    )
     gateway.upstream.script = Script(events=events)
     _, headers, content = gateway.ask({"model": "gpt-fake", "stream": True}, path="/v1/responses")
     call, _ = gateway.call(headers)
@@ -209,7 +228,7 @@ def test_an_incomplete_response_is_whole_and_says_why(gateway):
 )
 def test_errors_of_messages_have_their_shape(gateway, status, kind):
     gateway.upstream.script = Script(status=status, body=b"<html>", headers={"Content-Type": "text/html"})
-    got, headers, content = gateway.ask({"model": "claude-fake"}, path="/v1/messages")
+    got, _headers, content = gateway.ask({"model": "claude-fake"}, path="/v1/messages")
     error = json.loads(content)
     assert (got, error["type"], error["error"]["type"]) == (status, "error", kind)
     assert "look at its own log" in error["error"]["message"]
@@ -241,7 +260,11 @@ def test_keys_go_where_the_dialect_looks_for_them(gateway):
     gateway.ask({"model": "claude-fake"}, headers=theirs, path="/v1/messages")
     gateway.ask({"model": "claude-keyed"}, headers={"Authorization": "Bearer sk-client"}, path="/v1/messages")
     ours, passed, plain_ = (seen.headers for seen in gateway.upstream.seen)
-    assert (ours["x-api-key"], ours["anthropic-version"], ours["anthropic-beta"]) == ("sk-of-the-gateway", "2024-01-01", "b1")
+    assert (ours["x-api-key"], ours["anthropic-version"], ours["anthropic-beta"]) == (
+        "sk-of-the-gateway",
+        "2024-01-01",
+        "b1",
+    )
     assert passed["x-api-key"] == "sk-client"
     assert (plain_["x-api-key"], plain_["anthropic-version"]) == ("sk-of-the-gateway", "2023-06-01")
     assert "Authorization" not in plain_

@@ -46,7 +46,11 @@ def test_a_chat_client_asks_claude(gpt, gateway):
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (SAID, "stop")
     assert (answer.usage.prompt_tokens, answer.usage.prompt_tokens_details.cached_tokens) == (1000, 600)
     seen = gateway.upstream.seen[0]
-    assert (seen.path, seen.headers["x-api-key"], seen.headers["anthropic-version"]) == ("/v1/messages", "sk-x", "2023-06-01")
+    assert (seen.path, seen.headers["x-api-key"], seen.headers["anthropic-version"]) == (
+        "/v1/messages",
+        "sk-x",
+        "2023-06-01",
+    )
     assert "Authorization" not in seen.headers
 
 
@@ -62,11 +66,15 @@ def test_a_chat_client_calls_tools_with_claude(gpt, gateway):
     first = gpt.chat.completions.create(**CHAT, tools=[FUNCTION])
     with gpt.chat.completions.stream(**CHAT, tools=[FUNCTION]) as stream:
         second = stream.get_final_completion()
-    for answer in (first, second):
-        (call,) = answer.choices[0].message.tool_calls
+    for got in (first, second):
+        (call,) = got.choices[0].message.tool_calls
         assert (call.id, call.function.name, json.loads(call.function.arguments)) == ("toolu_1", "find_car", INPUT)
-        assert answer.choices[0].finish_reason == "tool_calls"
-    turns = [*CHAT["messages"], first.choices[0].message, {"role": "tool", "tool_call_id": "toolu_1", "content": "none"}]
+        assert got.choices[0].finish_reason == "tool_calls"
+    turns = [
+        *CHAT["messages"],
+        first.choices[0].message,
+        {"role": "tool", "tool_call_id": "toolu_1", "content": "none"},
+    ]
     turns[1] = turns[1].model_dump(exclude={"reasoning_content"})
     gpt.chat.completions.create(model="claude-fake", messages=turns, tools=[FUNCTION])
     sent = gateway.upstream.seen[-1].json["messages"]
@@ -95,9 +103,9 @@ def test_a_messages_client_calls_tools_with_a_chat_server(claude):
     first = claude.messages.create(**MESSAGE, tools=[TOOL])
     with claude.messages.stream(**MESSAGE, tools=[TOOL]) as stream:
         second = stream.get_final_message()
-    for answer in (first, second):
-        (block,) = answer.content
-        assert (block.id, block.name, block.input, answer.stop_reason) == ("call_1", "find_car", INPUT, "tool_use")
+    for got in (first, second):
+        (block,) = got.content
+        assert (block.id, block.name, block.input, got.stop_reason) == ("call_1", "find_car", INPUT, "tool_use")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,10 @@ def test_a_file_is_sent_and_fetched_byte_for_byte(gateway):
     assert (status, content, answered["content-type"]) == (200, b"\x00\x01 not json", "application/octet-stream")
     seen = gateway.upstream.seen[0]
     assert (seen.method, seen.path, seen.body) == ("POST", "/v1/files?purpose=batch%20a", sent)
-    assert (seen.headers["Content-Type"], seen.headers["Authorization"]) == (headers["Content-Type"], "Bearer sk-client")
+    assert (seen.headers["Content-Type"], seen.headers["Authorization"]) == (
+        headers["Content-Type"],
+        "Bearer sk-client",
+    )
     call, payload = gateway.call(answered)
     assert (call.end, call.operation, call.endpoint, payload) == (EndState.COMPLETE, "files", "chat", None)
     assert call.cost_nanodollars is None
@@ -61,7 +65,9 @@ def test_errors_and_streams_come_as_they_are(gateway):
     assert gateway.get("/v1/responses/resp_1?stream=true")[2] == b"data: 1\n\ndata: 2\n\n"
 
 
-@pytest.mark.parametrize("path", ["/v1/files/../models", "/v1/files/%2e%2e/models", "/v1/files/./x", "/v1/files/a%2F..%2Fb"])
+@pytest.mark.parametrize(
+    "path", ["/v1/files/../models", "/v1/files/%2e%2e/models", "/v1/files/./x", "/v1/files/a%2F..%2Fb"]
+)
 def test_a_path_that_leads_out_is_refused(gateway, path):
     connection = http.client.HTTPConnection(gateway.host, timeout=20)
     connection.request("GET", path)
@@ -82,7 +88,6 @@ def test_a_cut_answer_does_not_look_whole(gateway):
 
 
 def test_a_large_file_is_not_held_whole(gateway):
-    """The piece sent first arrives upstream's way while the rest is not yet written; a large body comes back whole."""
     size = 48 * 2**20
     gateway.upstream.script = lambda seen: Script(body=seen.body[:10] + str(len(seen.body)).encode())
     before = peak_kb(gateway)
@@ -92,8 +97,8 @@ def test_a_large_file_is_not_held_whole(gateway):
 
 
 def peak_kb(gateway):
-    with open(f"/proc/{gateway.process.pid}/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    status = Path(f"/proc/{gateway.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def test_a_client_that_leaves_ends_the_upstream_call(gateway):

@@ -24,12 +24,58 @@ from trimtab.gateway.dialects.table import DIALECTS
 from trimtab.gateway.stream import Relay
 from trimtab.trace import EndState
 
-WORDS = """type message delta usage index content_block content response item output output_index content_index error
-    model status stop_reason text thinking partial_json citation citations choices finish_reason id name input parts
-    arguments incomplete_details reason input_tokens object""".split()
-KINDS = """message_start message_delta message_stop content_block_start content_block_delta text_delta error
-    input_json_delta response.created response.output_item.added response.output_item.done response.output_text.delta
-    response.function_call_arguments.delta response.completed response.failed response.incomplete""".split()
+WORDS = [
+    "type",
+    "message",
+    "delta",
+    "usage",
+    "index",
+    "content_block",
+    "content",
+    "response",
+    "item",
+    "output",
+    "output_index",
+    "content_index",
+    "error",
+    "model",
+    "status",
+    "stop_reason",
+    "text",
+    "thinking",
+    "partial_json",
+    "citation",
+    "citations",
+    "choices",
+    "finish_reason",
+    "id",
+    "name",
+    "input",
+    "parts",
+    "arguments",
+    "incomplete_details",
+    "reason",
+    "input_tokens",
+    "object",
+]
+KINDS = [
+    "message_start",
+    "message_delta",
+    "message_stop",
+    "content_block_start",
+    "content_block_delta",
+    "text_delta",
+    "error",
+    "input_json_delta",
+    "response.created",
+    "response.output_item.added",
+    "response.output_item.done",
+    "response.output_text.delta",
+    "response.function_call_arguments.delta",
+    "response.completed",
+    "response.failed",
+    "response.incomplete",
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.floats() | st.text(max_size=4) | st.sampled_from(KINDS),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=5),
@@ -104,7 +150,9 @@ def test_a_response_that_breaks_off_keeps_its_pieces():
 def test_citations_are_gathered():
     reading = Message()
     reading.add({"type": "message_start", "message": {"model": "m"}})
-    reading.add({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "", "citations": None}})
+    reading.add(
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "", "citations": None}}
+    )
     for number in (1, 2):
         delta = {"type": "citations_delta", "citation": {"n": number}}
         reading.add({"type": "content_block_delta", "index": 0, "delta": delta})

@@ -58,7 +58,9 @@ class Fields:
     def refuse(self, name: str, held: Any = None) -> NoReturn:
         """What `name` says cannot be said in the other dialect."""
         shown = f" ({held!r:.40})" if isinstance(held, str | int | float) else ""
-        message = f"{self.path(name)}{shown} cannot be put into {self.into}: leave it out, or ask a server that knows it"
+        message = (
+            f"{self.path(name)}{shown} cannot be put into {self.into}: leave it out, or ask a server that knows it"
+        )
         raise RequestRefused(message, param=self.path(name), code="not_translatable")
 
     def done(self) -> None:

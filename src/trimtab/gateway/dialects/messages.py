@@ -75,9 +75,8 @@ class Message:
         elif kind == "content_block_start" and isinstance(index, int):
             block = chunk.get("content_block")
             merge(self.blocks.setdefault(index, {}), block if isinstance(block, dict) else {})
-        elif kind == "content_block_delta" and isinstance(index, int):
-            if isinstance(delta := chunk.get("delta"), dict):
-                _extend(self.blocks.setdefault(index, {}), delta)
+        elif kind == "content_block_delta" and isinstance(index, int) and isinstance(delta := chunk.get("delta"), dict):
+            _extend(self.blocks.setdefault(index, {}), delta)
 
     def _count(self, usage: Any) -> None:
         """Later counts are of the whole answer, and win; what they leave out stays."""

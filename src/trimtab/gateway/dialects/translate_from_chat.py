@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_to_chat
@@ -170,7 +169,12 @@ def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
 def _tool_use(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(call.get("function"), dict):
         raise _untold("a call of a tool that is no function")
-    return {"type": "tool_use", "id": _string(call.get("id")), "name": _string(call["function"].get("name")), "input": {}}
+    return {
+        "type": "tool_use",
+        "id": _string(call.get("id")),
+        "name": _string(call["function"].get("name")),
+        "input": {},
+    }
 
 
 def _input(arguments: Any) -> dict[str, Any]:

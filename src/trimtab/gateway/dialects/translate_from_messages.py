@@ -9,10 +9,10 @@ import msgspec
 
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
-from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.dialects import translate_to_messages
 from trimtab.gateway.dialects.crossing import Turning, unnamed
 from trimtab.gateway.dialects.messages import MESSAGES
+from trimtab.gateway.dialects.protocol import Dialect
 
 _FINISH = {
     "end_turn": "stop",
@@ -184,7 +184,9 @@ def _call(block: dict[str, Any], arguments: str) -> dict[str, Any]:
 
 
 def _untold(what: str) -> RequestRefused:
-    return RequestRefused(f"the answer has {what}, which chat has no word for: ask in messages", code="not_translatable")
+    return RequestRefused(
+        f"the answer has {what}, which chat has no word for: ask in messages", code="not_translatable"
+    )
 
 
 def _string(held: Any) -> str:

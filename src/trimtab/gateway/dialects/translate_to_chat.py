@@ -116,7 +116,9 @@ def _result(block: Fields) -> dict[str, Any]:
     block.done()
     if failed:
         # Chat has no mark for it, only words.
-        content = [{"type": "text", "text": "Error:"}, *content] if isinstance(content, list) else f"Error: {content or ''}"
+        content = (
+            [{"type": "text", "text": "Error:"}, *content] if isinstance(content, list) else f"Error: {content or ''}"
+        )
     return {"role": "tool", "tool_call_id": called, "content": content or ""}
 
 

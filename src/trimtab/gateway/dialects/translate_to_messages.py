@@ -164,9 +164,7 @@ def _parts(said: Fields) -> list[Fields]:
     """The parts of a message's content; a bare text is one part, an empty one none."""
     content = said.take("content", str, list)
     if isinstance(content, list):
-        return [
-            Fields(part, f"{said.path('content')}[{place}]", _INTO) for place, part in enumerate(content)
-        ]
+        return [Fields(part, f"{said.path('content')}[{place}]", _INTO) for place, part in enumerate(content)]
     return [Fields({"type": "text", "text": content}, said.path("content"), _INTO)] if content else []
 
 
