@@ -15,7 +15,7 @@ from trimtab.errors import RequestRefused
 from trimtab.gateway import leg, sse, wire
 from trimtab.gateway.chain import Call, Notes, NotSpoken, Reply, Request, UpstreamFailed
 from trimtab.gateway.dialects import table
-from trimtab.gateway.dialects.crossing import Crossing
+from trimtab.gateway.dialects.crossing import Asked, Crossing
 from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.wire import Problem
 
@@ -37,23 +37,29 @@ class Interpreter:
         notes.endpoint = endpoint
         try:
             crossing = table.crossing(request.dialect, endpoint)
-            asked = _turned(request, crossing)
+            asked = _asked(request)
+            turned = _turned(request, crossing, asked)
         except RequestRefused as error:
             raise NotSpoken(error) from error
-        reply = await self._attempt(asked)
+        reply = await self._attempt(turned)
         headers = tuple(pair for pair in reply.headers if pair[0] != b"content-type")
         if reply.chunks is not None:
-            turned = Turned(reply.chunks, crossing, request.dialect, notes)
-            return Reply(reply.status, (*headers, (b"content-type", b"text/event-stream")), chunks=turned)
+            stream = Turned(reply.chunks, crossing, request, asked)
+            return Reply(reply.status, (*headers, (b"content-type", b"text/event-stream")), chunks=stream)
         body = reply.body or b""
-        content = _answer(body, crossing, notes) if reply.status < 400 else _error(reply.status, body, request.dialect)
+        whole = reply.status < 400
+        content = _answer(body, crossing, notes, asked) if whole else _error(reply.status, body, request.dialect)
         return Reply(reply.status, (*headers, (b"content-type", b"application/json")), body=content)
 
 
-def _turned(request: Request, crossing: Crossing) -> Request:
-    """`request` in the endpoint's dialect."""
+def _asked(request: Request) -> Asked:
     value = wire.value(request.body)
-    given = {**value, "model": request.endpoint.model or request.head.model} if isinstance(value, dict) else {}
+    return Asked(value if isinstance(value, dict) else {}, int(time.time()))
+
+
+def _turned(request: Request, crossing: Crossing, asked: Asked) -> Request:
+    """`request` in the endpoint's dialect."""
+    given = {**asked.body, "model": request.endpoint.model or request.head.model}
     body = msgspec.json.encode(crossing.request(given))
     return msgspec.structs.replace(
         request,
@@ -65,12 +71,12 @@ def _turned(request: Request, crossing: Crossing) -> Request:
     )
 
 
-def _answer(body: bytes, crossing: Crossing, notes: Notes) -> bytes:
+def _answer(body: bytes, crossing: Crossing, notes: Notes, asked: Asked) -> bytes:
     """A plain answer in the client's dialect."""
     notes.source = crossing.to.answer(body)
     value = wire.value(body)
     try:
-        return msgspec.json.encode(crossing.answer(value if isinstance(value, dict) else {}, int(time.time())))
+        return msgspec.json.encode(crossing.answer(value if isinstance(value, dict) else {}, asked))
     except RequestRefused as error:
         raise UpstreamFailed(str(error), status=502, code="answer_not_translatable") from error
 
@@ -93,13 +99,13 @@ class Turned(AsyncIterator[bytes]):
     What the client's dialect has no word for ends it with an error event. A stream that breaks off gets no end.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], crossing: Crossing, client: Dialect, notes: Notes) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], crossing: Crossing, request: Request, asked: Asked) -> None:
         self._chunks = chunks
         self._crossing = crossing
-        self._client = client
-        self._turning = crossing.turning(int(time.time()))
+        self._client = request.dialect
+        self._turning = crossing.turning(asked)
         self._splitter = sse.Splitter()
-        self._reading = notes.source = crossing.to.reading()
+        self._reading = request.notes.source = crossing.to.reading()
         self._over = False
 
     def __aiter__(self) -> Self:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trimtab.errors import RequestRefused
 from trimtab.gateway.assembly import Assembly
 from trimtab.gateway.dialects import translate_to_chat, translate_to_messages
+from trimtab.gateway.dialects.crossing import Asked
 from trimtab.gateway.dialects.messages import Message
 from trimtab.gateway.dialects.table import _CROSSINGS
 from trimtab.gateway.dialects.translate_from_chat import MESSAGES_TO_CHAT, Events
@@ -140,7 +141,7 @@ def whole(blocks, usage):
 @given(BLOCKS, COUNTS)
 def test_a_message_comes_back_as_it_was(blocks, usage):
     message = whole(blocks, usage)
-    assert MESSAGES_TO_CHAT.answer(CHAT_TO_MESSAGES.answer(message, 7), 0) == message
+    assert MESSAGES_TO_CHAT.answer(CHAT_TO_MESSAGES.answer(message, Asked()), Asked()) == message
 
 
 def events(message, cut):
@@ -175,7 +176,7 @@ def test_a_stream_says_what_the_plain_answer_says_and_comes_back_as_it_was(block
             for again in back.add(turned) if turned else back.end():
                 reading.add(again)
     assert reading.answer() == message
-    plain = CHAT_TO_MESSAGES.answer(message, 7)
+    plain = CHAT_TO_MESSAGES.answer(message, Asked())
     said, expected = chat.answer()["choices"][0]["message"], plain["choices"][0]["message"]
     for call in [*said.get("tool_calls", []), *expected.get("tool_calls", [])]:
         call["function"]["arguments"] = json.loads(call["function"]["arguments"])
@@ -375,12 +376,12 @@ BODY = st.dictionaries(st.sampled_from(WORDS), JSON, max_size=6)
 @settings(max_examples=300, deadline=None)
 @given(body=BODY, chunks=st.lists(BODY, max_size=6))
 def test_any_json_is_translated_or_refused(crossing, body, chunks):
-    for work in (lambda: crossing.request(body), lambda: crossing.answer(body, 0)):
+    for work in (lambda: crossing.request(body), lambda: crossing.answer(body, Asked(body))):
         try:
             assert json.dumps(work())
         except RequestRefused as refused:
             assert refused.status == 400
-    turning = crossing.turning(0)
+    turning = crossing.turning(Asked(body))
     try:
         for chunk in chunks:
             for event in turning.add(chunk):

@@ -10,6 +10,13 @@ import msgspec
 from trimtab.gateway.dialects.protocol import Dialect
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What an answer may have to say again: the client's own request, and when it came, in Unix time."""
+
+    body: dict[str, Any] = {}
+    created: int = 0
+
+
 class Turning(Protocol):
     """A stream that is turned while it passes: events in, as decoded data, and the other dialect's events out."""
 
@@ -27,10 +34,10 @@ class Crossing(Protocol):
 
     def request(self, body: dict[str, Any]) -> dict[str, Any]: ...
 
-    def answer(self, body: dict[str, Any], created: int) -> dict[str, Any]:
-        """The endpoint's plain answer in the client's dialect; `created` is Unix time."""
+    def answer(self, body: dict[str, Any], asked: Asked) -> dict[str, Any]:
+        """The endpoint's plain answer in the client's dialect."""
 
-    def turning(self, created: int) -> Turning: ...
+    def turning(self, asked: Asked) -> Turning: ...
 
     def encode(self, event: dict[str, Any]) -> bytes:
         """One of the client's events as bytes."""

@@ -9,7 +9,7 @@ from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_to_chat
 from trimtab.gateway.dialects.chat import CHAT
-from trimtab.gateway.dialects.crossing import Turning, named
+from trimtab.gateway.dialects.crossing import Asked, Turning, named
 from trimtab.gateway.dialects.protocol import Dialect
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -23,10 +23,10 @@ class MessagesToChat:
     def request(self, body: dict[str, Any]) -> dict[str, Any]:
         return translate_to_chat.request(body)
 
-    def answer(self, body: dict[str, Any], created: int) -> dict[str, Any]:
+    def answer(self, body: dict[str, Any], asked: Asked) -> dict[str, Any]:
         return answer(body)
 
-    def turning(self, created: int) -> Turning:
+    def turning(self, asked: Asked) -> Turning:
         return Events()
 
     def encode(self, event: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_to_messages
-from trimtab.gateway.dialects.crossing import Turning, unnamed
+from trimtab.gateway.dialects.crossing import Asked, Turning, unnamed
 from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.protocol import Dialect
 
@@ -32,11 +32,11 @@ class ChatToMessages:
     def request(self, body: dict[str, Any]) -> dict[str, Any]:
         return translate_to_messages.request(body)
 
-    def answer(self, body: dict[str, Any], created: int) -> dict[str, Any]:
-        return answer(body, created)
+    def answer(self, body: dict[str, Any], asked: Asked) -> dict[str, Any]:
+        return answer(body, asked.created)
 
-    def turning(self, created: int) -> Turning:
-        return Chunks(created)
+    def turning(self, asked: Asked) -> Turning:
+        return Chunks(asked.created)
 
     def encode(self, event: dict[str, Any]) -> bytes:
         return unnamed(event)
