@@ -19,6 +19,7 @@ from trimtab.gateway.dialects.crossing import Asked, Crossing
 from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.wire import Problem
 
+_MAX_EVENT_BYTES = 16 * 1024 * 1024
 _FAILED = "the model server failed in the middle of the answer: ask again"
 
 
@@ -124,7 +125,10 @@ class Turned(AsyncIterator[bytes]):
                 return out
 
     def _turn_all(self, data: bytes) -> bytes:
-        return b"".join([self._turn(event) for event in self._splitter.feed(data)])
+        out = b"".join([self._turn(event) for event in self._splitter.feed(data)])
+        if len(self._splitter.tail) > _MAX_EVENT_BYTES and not self._over:
+            out += self._fail(Problem(_FAILED, code="stream_upstream_error"))
+        return out
 
     def _turn(self, event: bytes) -> bytes:
         data = sse.data(event)

@@ -219,3 +219,12 @@ def test_tools_of_a_chat_stream_are_blocks_of_their_own(gateway):
     content = gateway.call(headers)[1].response["content"]
     assert [block["type"] for block in content] == ["text", "tool_use", "tool_use"]
     assert [block["input"] for block in content[1:]] == [INPUT, {}]
+
+
+def test_an_event_without_an_end_is_not_held_for_ever(gateway):
+    """What never ends is no event; the stream is given up long before memory is."""
+    begun = message_events()[:4]
+    gateway.upstream.script = Script(events=[*begun, *[b"data: " + b"x" * 2**20] * 20], end="hang")
+    _, headers, content = gateway.ask({**CHAT, "stream": True})
+    assert b"stream_upstream_error" in content and len(content) < 2**16
+    assert gateway.call(headers)[0].end is EndState.UPSTREAM_ERROR

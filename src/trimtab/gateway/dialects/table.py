@@ -13,6 +13,7 @@ from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.dialects.responses import RESPONSES
 from trimtab.gateway.dialects.translate_from_chat import MESSAGES_TO_CHAT
 from trimtab.gateway.dialects.translate_from_messages import CHAT_TO_MESSAGES
+from trimtab.gateway.dialects.translate_from_responses import CHAT_TO_RESPONSES
 from trimtab.gateway.dialects.translate_responses_answer import RESPONSES_TO_CHAT
 
 DIALECTS: tuple[Dialect, ...] = (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, TOKEN_COUNT, RESPONSES)
@@ -21,6 +22,7 @@ _CROSSINGS: dict[tuple[str, str], Crossing] = {
     ("chat", "messages"): CHAT_TO_MESSAGES,
     ("messages", "chat"): MESSAGES_TO_CHAT,
     ("responses", "chat"): RESPONSES_TO_CHAT,
+    ("chat", "responses"): CHAT_TO_RESPONSES,
 }
 
 

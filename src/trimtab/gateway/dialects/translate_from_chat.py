@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_to_chat
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.crossing import Asked, Turning, named
+from trimtab.gateway.dialects.loose import members, objects, one_choice, string, untold
 from trimtab.gateway.dialects.protocol import Dialect
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -35,17 +35,17 @@ class MessagesToChat:
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
     """The message that says the same; RequestRefused names what it cannot say."""
-    choice = _choice(body)
-    message = _dict(choice.get("message"))
+    choice = one_choice(body, "messages")
+    message = members(choice.get("message"))
     content: list[dict[str, Any]] = []
-    if thought := _string(message.get("reasoning_content") or message.get("reasoning")):
+    if thought := string(message.get("reasoning_content") or message.get("reasoning")):
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
-    refused = _string(message.get("refusal"))
-    if text := _string(message.get("content")) or refused:
+    refused = string(message.get("refusal"))
+    if text := string(message.get("content")) or refused:
         content.append({"type": "text", "text": text})
-    for call in _calls(message):
-        content.append({**_tool_use(call), "input": _input(_dict(call.get("function")).get("arguments"))})
-    stop = "refusal" if refused else stop_reason(choice.get("finish_reason"), bool(_calls(message)))
+    for call in objects(message.get("tool_calls")):
+        content.append({**_tool_use(call), "input": _input(members(call.get("function")).get("arguments"))})
+    stop = "refusal" if refused else stop_reason(choice.get("finish_reason"), bool(objects(message.get("tool_calls"))))
     return {**_message(body, stop), "content": content, "usage": usage(body.get("usage"))}
 
 
@@ -53,7 +53,7 @@ def stop_reason(finish: Any, called: bool) -> str:
     """`called`: some servers say that they stopped where they called a tool."""
     reason = _STOP.get(finish) if isinstance(finish, str) else None
     if reason is None:
-        raise _untold(f"finish_reason {finish!r:.40}")
+        raise untold(f"finish_reason {finish!r:.40}", "messages")
     return "tool_use" if called and reason == "end_turn" else reason
 
 
@@ -92,15 +92,15 @@ class Events:
             yield {"type": "message_start", "message": begun}
         if not chunk.get("choices"):
             return
-        choice = _choice(chunk)
-        delta = _dict(choice.get("delta"))
-        if text := _string(delta.get("reasoning_content") or delta.get("reasoning")):
+        choice = one_choice(chunk, "messages")
+        delta = members(choice.get("delta"))
+        if text := string(delta.get("reasoning_content") or delta.get("reasoning")):
             yield from self._say("thinking", text)
-        if refusal := _string(delta.get("refusal")):
+        if refusal := string(delta.get("refusal")):
             self._refused = True
-        if text := _string(delta.get("content")) or refusal:
+        if text := string(delta.get("content")) or refusal:
             yield from self._say("text", text)
-        for call in _calls(delta):
+        for call in objects(delta.get("tool_calls")):
             yield from self._call(call)
         self._finish = choice.get("finish_reason") or self._finish
 
@@ -128,8 +128,8 @@ class Events:
             self._tools.add(index)
             yield from self._begin(index, _tool_use(call))
         elif self._open != index or type(self._open) is not int:
-            raise _untold("calls of several tools at once, piece by piece")
-        if text := _string(_dict(call.get("function")).get("arguments")):
+            raise untold("calls of several tools at once, piece by piece", "messages")
+        if text := string(members(call.get("function")).get("arguments")):
             yield self._delta({"type": "input_json_delta", "partial_json": text})
 
     def _begin(self, what: Any, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -148,54 +148,27 @@ class Events:
 
 
 def _message(body: dict[str, Any], stop: str | None) -> dict[str, Any]:
-    names = {"id": _string(body.get("id")), "type": "message", "role": "assistant", "model": _string(body.get("model"))}
+    names = {"id": string(body.get("id")), "type": "message", "role": "assistant", "model": string(body.get("model"))}
     return {**names, "stop_reason": stop, "stop_sequence": None}
-
-
-def _choice(body: dict[str, Any]) -> dict[str, Any]:
-    """The one choice: a messages client can ask for no more."""
-    choices = body.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        raise _untold("not one choice")
-    choice: dict[str, Any] = choices[0]
-    return choice
-
-
-def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    held = message.get("tool_calls")
-    return [call for call in held if isinstance(call, dict)] if isinstance(held, list) else []
 
 
 def _tool_use(call: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(call.get("function"), dict):
-        raise _untold("a call of a tool that is no function")
+        raise untold("a call of a tool that is no function", "messages")
     return {
         "type": "tool_use",
-        "id": _string(call.get("id")),
-        "name": _string(call["function"].get("name")),
+        "id": string(call.get("id")),
+        "name": string(call["function"].get("name")),
         "input": {},
     }
 
 
 def _input(arguments: Any) -> dict[str, Any]:
-    text = _string(arguments) or "{}"
+    text = string(arguments) or "{}"
     held = wire.value(text.encode("utf-8", "surrogatepass"))
     if not isinstance(held, dict):
-        raise _untold("arguments of a tool that are no JSON object")
+        raise untold("arguments of a tool that are no JSON object", "messages")
     return held
-
-
-def _untold(what: str) -> RequestRefused:
-    message = f"the answer has {what}, which messages have no word for: ask in chat"
-    return RequestRefused(message, code="not_translatable")
-
-
-def _string(held: Any) -> str:
-    return held if isinstance(held, str) else ""
-
-
-def _dict(held: Any) -> dict[str, Any]:
-    return held if isinstance(held, dict) else {}
 
 
 MESSAGES_TO_CHAT = MessagesToChat()

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_to_messages
 from trimtab.gateway.dialects.crossing import Asked, Turning, unnamed
+from trimtab.gateway.dialects.loose import members, objects, string, untold
 from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.protocol import Dialect
 
@@ -47,14 +47,14 @@ def answer(body: dict[str, Any], created: int) -> dict[str, Any]:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[dict[str, Any]] = []
-    for block in _dicts(body.get("content")):
+    for block in objects(body.get("content")):
         _check(block)
         if block.get("type") == "tool_use":
             calls.append(_call(block, msgspec.json.encode(block.get("input") or {}).decode()))
         elif block.get("type") == "thinking":
-            thoughts.append(_string(block.get("thinking")))
+            thoughts.append(string(block.get("thinking")))
         elif block.get("type") == "text":
-            texts.append(_string(block.get("text")))
+            texts.append(string(block.get("text")))
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None, "refusal": None}
     if thoughts:
         message["reasoning_content"] = "".join(thoughts)
@@ -62,10 +62,10 @@ def answer(body: dict[str, Any], created: int) -> dict[str, Any]:
         message["tool_calls"] = calls
     finish = finish_reason(body.get("stop_reason"))
     out = {
-        "id": _string(body.get("id")),
+        "id": string(body.get("id")),
         "object": "chat.completion",
         "created": created,
-        "model": _string(body.get("model")),
+        "model": string(body.get("model")),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": finish}],
     }
     counted = usage(body.get("usage"))
@@ -75,7 +75,7 @@ def answer(body: dict[str, Any], created: int) -> dict[str, Any]:
 def finish_reason(stop: Any) -> str:
     reason = _FINISH.get(stop) if isinstance(stop, str) else None
     if reason is None:
-        raise _untold(f"stop_reason {stop!r:.40}")
+        raise untold(f"stop_reason {stop!r:.40}", "chat")
     return reason
 
 
@@ -108,19 +108,19 @@ class Chunks:
     def add(self, chunk: dict[str, Any]) -> Iterator[dict[str, Any]]:
         kind, index = chunk.get("type"), chunk.get("index")
         if kind == "message_start":
-            yield from self._begin(_dict(chunk.get("message")))
+            yield from self._begin(members(chunk.get("message")))
         elif not isinstance(index, int | None):
             return
         elif kind == "content_block_start":
-            yield from self._block(index, _dict(chunk.get("content_block")))
+            yield from self._block(index, members(chunk.get("content_block")))
         elif kind == "content_block_delta":
-            yield from self._piece(index, _dict(chunk.get("delta")))
+            yield from self._piece(index, members(chunk.get("delta")))
         elif kind == "content_block_stop" and (place := self._tools.get(index)) in self._silent and place is not None:
             # A tool without parameters: chat's clients expect an object all the same.
             yield self._chunk({"tool_calls": [{"index": place, "function": {"arguments": "{}"}}]})
         elif kind == "message_delta":
             self._count(chunk.get("usage"))
-            if (stop := _dict(chunk.get("delta")).get("stop_reason")) is not None:
+            if (stop := members(chunk.get("delta")).get("stop_reason")) is not None:
                 self._finish = finish_reason(stop)
         elif kind == "message_stop" and self._finish is not None:
             yield self._chunk({}, self._finish)
@@ -132,7 +132,7 @@ class Chunks:
         return iter(())
 
     def _begin(self, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        self._head["id"], self._head["model"] = _string(message.get("id")), _string(message.get("model"))
+        self._head["id"], self._head["model"] = string(message.get("id")), string(message.get("model"))
         self._count(message.get("usage"))
         yield self._chunk({"role": "assistant", "content": ""})
 
@@ -145,26 +145,26 @@ class Chunks:
                 self._silent.add(place)
             text = msgspec.json.encode(given).decode() if given else ""
             yield self._chunk({"tool_calls": [{"index": place, **_call(block, text)}]})
-        elif text := _string(block.get("text")):
+        elif text := string(block.get("text")):
             yield self._chunk({"content": text})
-        elif text := _string(block.get("thinking")):
+        elif text := string(block.get("thinking")):
             yield self._chunk({"reasoning_content": text})
 
     def _piece(self, index: int | None, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
         kind = delta.get("type")
         if kind == "citations_delta":
-            raise _untold("a citation")
-        if kind == "text_delta" and (text := _string(delta.get("text"))):
+            raise untold("a citation", "chat")
+        if kind == "text_delta" and (text := string(delta.get("text"))):
             yield self._chunk({"content": text})
-        elif kind == "thinking_delta" and (text := _string(delta.get("thinking"))):
+        elif kind == "thinking_delta" and (text := string(delta.get("thinking"))):
             yield self._chunk({"reasoning_content": text})
-        elif kind == "input_json_delta" and index in self._tools and (text := _string(delta.get("partial_json"))):
+        elif kind == "input_json_delta" and index in self._tools and (text := string(delta.get("partial_json"))):
             place = self._tools[index]
             self._silent.discard(place)
             yield self._chunk({"tool_calls": [{"index": place, "function": {"arguments": text}}]})
 
     def _count(self, raw: Any) -> None:
-        self._usage.update({name: held for name, held in _dict(raw).items() if held is not None})
+        self._usage.update({name: held for name, held in members(raw).items() if held is not None})
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return {**self._head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]}
@@ -173,32 +173,14 @@ class Chunks:
 def _check(block: dict[str, Any]) -> None:
     """Refuse what chat has no word for. What is only the server's own proof of its thinking is not said at all."""
     if block.get("type") not in ("text", "tool_use", "thinking", "redacted_thinking"):
-        raise _untold(f"a block of type {block.get('type')!r:.40}")
+        raise untold(f"a block of type {block.get('type')!r:.40}", "chat")
     if block.get("citations"):
-        raise _untold("a citation")
+        raise untold("a citation", "chat")
 
 
 def _call(block: dict[str, Any], arguments: str) -> dict[str, Any]:
-    function = {"name": _string(block.get("name")), "arguments": arguments}
-    return {"id": _string(block.get("id")), "type": "function", "function": function}
-
-
-def _untold(what: str) -> RequestRefused:
-    return RequestRefused(
-        f"the answer has {what}, which chat has no word for: ask in messages", code="not_translatable"
-    )
-
-
-def _string(held: Any) -> str:
-    return held if isinstance(held, str) else ""
-
-
-def _dict(held: Any) -> dict[str, Any]:
-    return held if isinstance(held, dict) else {}
-
-
-def _dicts(held: Any) -> list[dict[str, Any]]:
-    return [each for each in held if isinstance(each, dict)] if isinstance(held, list) else []
+    function = {"name": string(block.get("name")), "arguments": arguments}
+    return {"id": string(block.get("id")), "type": "function", "function": function}
 
 
 CHAT_TO_MESSAGES = ChatToMessages()

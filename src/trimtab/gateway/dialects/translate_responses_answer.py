@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
 from trimtab.gateway.dialects import translate_responses_request
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.crossing import Asked, Turning, named
+from trimtab.gateway.dialects.loose import members, objects, one_choice, string, untold
 from trimtab.gateway.dialects.protocol import Dialect
 
 # What a response says again of its request, and what it says where the request did not.
-_ECHOED = {
+_ECHOED: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
     "metadata": {},
@@ -32,7 +32,7 @@ _ENDS = {
     "content_filter": ("incomplete", {"reason": "content_filter"}),
 }
 # What is said -> its item, its part and the part's text.
-_SAID = {
+_SAID: dict[str, tuple[str, dict[str, Any], str]] = {
     "text": ("message", {"type": "output_text", "annotations": [], "logprobs": []}, "text"),
     "refusal": ("message", {"type": "refusal"}, "refusal"),
     "reasoning": ("reasoning", {"type": "reasoning_text"}, "text"),
@@ -60,12 +60,12 @@ class ResponsesToChat:
 
 def answer(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
     """The response that says the same; RequestRefused names what it cannot say."""
-    choice = _choice(body)
-    message = _dict(choice.get("message"))
-    output = []
+    choice = one_choice(body, "responses")
+    message = members(choice.get("message"))
+    output: list[dict[str, Any]] = []
     for kind, text in _words(message):
         output.append(_item(kind, body, len(output), text))
-    output += [_called(call, "completed") for call in _calls(message)]
+    output += [_called(call, "completed") for call in objects(message.get("tool_calls"))]
     return _ended(_begun(body, asked), choice.get("finish_reason"), output, body.get("usage"))
 
 
@@ -109,11 +109,11 @@ class Events:
             yield self._event("response.in_progress", response=self._response)
         if not chunk.get("choices"):
             return
-        choice = _choice(chunk)
-        delta = _dict(choice.get("delta"))
+        choice = one_choice(chunk, "responses")
+        delta = members(choice.get("delta"))
         for kind, text in _words(delta):
             yield from self._say(kind, text)
-        for call in _calls(delta):
+        for call in objects(delta.get("tool_calls")):
             yield from self._call(call)
         self._finish = choice.get("finish_reason") or self._finish
 
@@ -141,7 +141,7 @@ class Events:
             yield from self._begin(kind, {**item, "content": [], "status": "in_progress"})
             yield self._event("response.content_part.added", **self._at(), part=part)
         self._text.append(text)
-        extra = {"logprobs": []} if kind == "text" else {}
+        extra: dict[str, Any] = {"logprobs": []} if kind == "text" else {}
         yield self._event(f"{_EVENTS[kind]}.delta", **self._at(), delta=text, **extra)
 
     def _call(self, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -149,12 +149,12 @@ class Events:
         if not isinstance(index, int):
             return
         index = int(index)
-        text = _string(_dict(call.get("function")).get("arguments"))
+        text = string(members(call.get("function")).get("arguments"))
         if index not in self._calls:
             self._calls.add(index)
             yield from self._begin(index, {**_called(call, "in_progress"), "arguments": ""})
         elif self._open != index:
-            raise _untold("calls of several tools at once, piece by piece")
+            raise untold("calls of several tools at once, piece by piece", "responses")
         if text:
             self._text.append(text)
             yield self._event("response.function_call_arguments.delta", **self._at(), delta=text)
@@ -176,7 +176,7 @@ class Events:
         else:
             _, part, name = _SAID[self._open]
             part = {**part, name: text}
-            extra = {"logprobs": []} if self._open == "text" else {}
+            extra: dict[str, Any] = {"logprobs": []} if self._open == "text" else {}
             yield self._event(f"{_EVENTS[self._open]}.done", **self._at(), **{name: text}, **extra)
             yield self._event("response.content_part.done", **self._at(), part=part)
             whole = {**item, "content": [part], "status": "completed"}
@@ -188,13 +188,13 @@ class Events:
 def _begun(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
     echoed = {name: asked.body.get(name, held) for name, held in _ECHOED.items()}
     return {
-        "id": _string(body.get("id")),
+        "id": string(body.get("id")),
         "object": "response",
         "created_at": asked.created,
         "status": "in_progress",
         "error": None,
         "incomplete_details": None,
-        "model": _string(body.get("model")),
+        "model": string(body.get("model")),
         "output": [],
         "store": False,
         **echoed,
@@ -205,7 +205,7 @@ def _begun(body: dict[str, Any], asked: Asked) -> dict[str, Any]:
 def _ended(begun: dict[str, Any], finish: Any, output: list[dict[str, Any]], raw: Any) -> dict[str, Any]:
     end = _ENDS.get(finish) if isinstance(finish, str) else None
     if end is None:
-        raise _untold(f"finish_reason {finish!r:.40}")
+        raise untold(f"finish_reason {finish!r:.40}", "responses")
     return {**begun, "status": end[0], "incomplete_details": end[1], "output": output, "usage": usage(raw)}
 
 
@@ -216,12 +216,12 @@ def _words(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "text": message.get("content"),
         "refusal": message.get("refusal"),
     }
-    return ((kind, text) for kind, held in said.items() if (text := _string(held)))
+    return ((kind, text) for kind, held in said.items() if (text := string(held)))
 
 
 def _item(kind: str, body: dict[str, Any], place: int, text: str) -> dict[str, Any]:
     what, part, name = _SAID[kind]
-    names = {"id": f"{what}_{place}_{_string(body.get('id'))}", "type": what, "status": "completed"}
+    names = {"id": f"{what}_{place}_{string(body.get('id'))}", "type": what, "status": "completed"}
     own: dict[str, Any] = {"role": "assistant"} if what == "message" else {"summary": []}
     return {**names, **own, "content": [{**part, name: text}]}
 
@@ -229,36 +229,10 @@ def _item(kind: str, body: dict[str, Any], place: int, text: str) -> dict[str, A
 def _called(call: dict[str, Any], status: str) -> dict[str, Any]:
     function = call.get("function")
     if not isinstance(function, dict):
-        raise _untold("a call of a tool that is no function")
-    called = _string(call.get("id"))
-    names = {"id": f"fc_{called}", "type": "function_call", "call_id": called, "name": _string(function.get("name"))}
-    return {**names, "arguments": _string(function.get("arguments")) or "{}", "status": status}
-
-
-def _choice(body: dict[str, Any]) -> dict[str, Any]:
-    choices = body.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-        raise _untold("not one choice")
-    choice: dict[str, Any] = choices[0]
-    return choice
-
-
-def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
-    held = message.get("tool_calls")
-    return [call for call in held if isinstance(call, dict)] if isinstance(held, list) else []
-
-
-def _untold(what: str) -> RequestRefused:
-    message = f"the answer has {what}, which responses have no word for: ask in chat"
-    return RequestRefused(message, code="not_translatable")
-
-
-def _string(held: Any) -> str:
-    return held if isinstance(held, str) else ""
-
-
-def _dict(held: Any) -> dict[str, Any]:
-    return held if isinstance(held, dict) else {}
+        raise untold("a call of a tool that is no function", "responses")
+    called = string(call.get("id"))
+    names = {"id": f"fc_{called}", "type": "function_call", "call_id": called, "name": string(function.get("name"))}
+    return {**names, "arguments": string(function.get("arguments")) or "{}", "status": status}
 
 
 RESPONSES_TO_CHAT = ResponsesToChat()

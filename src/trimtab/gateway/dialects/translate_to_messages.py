@@ -22,7 +22,7 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
     system, turns = _turns(given)
     out: dict[str, Any] = {
         "model": given.need("model", str),
-        "max_tokens": _max_tokens(given),
+        "max_tokens": MAX_TOKENS if (most := bound(given)) is None else most,
         "messages": turns,
         "system": system or None,
         "stream": given.take("stream", bool),
@@ -55,12 +55,12 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
     return {name: held for name, held in out.items() if held is not None}
 
 
-def _max_tokens(given: Fields) -> int:
+def bound(given: Fields) -> int | None:
+    """How long a chat answer may become, under its older or its newer name."""
     older, newer = given.take("max_tokens", int), given.take("max_completion_tokens", int)
     if older is not None and newer is not None and older != newer:
         given.refuse("max_tokens", older)
-    limit = newer if newer is not None else older
-    return MAX_TOKENS if limit is None else int(limit)
+    return newer if newer is not None else older
 
 
 def _temperature(given: Fields) -> Any:
