@@ -6,6 +6,8 @@ import secrets
 import time
 from typing import Any
 
+import msgspec
+
 from trimtab.gateway import attribution, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
@@ -46,13 +48,15 @@ class Account:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
 
-    def answered(self, answer: Answer) -> None:
-        """Note what the answer says of itself."""
+    def answered(self, answer: Answer, whole: bool = True) -> None:
+        """Note what the answer says of itself. The usage of one that is not `whole` is only what was counted so far."""
         self.response_model = answer.model
         self.finish_reason = answer.finish_reason
         # A translated answer is counted as its provider counted it.
         self.raw_usage = self.notes.source.usage if self.notes.source is not None else answer.usage
         self.usage = wire.usage(self.raw_usage)
+        if self.usage is not None and not whole:
+            self.usage = msgspec.structs.replace(self.usage, estimated=True)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""

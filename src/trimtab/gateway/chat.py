@@ -161,7 +161,7 @@ class Exchange:
             account.response = relay.assembly.answer()
             account.error = relay.error
             read = relay.assembly
-            account.answered(Answer(read.model, read.finish_reason, read.usage))
+            account.answered(Answer(read.model, read.finish_reason, read.usage), whole=relay.end is EndState.COMPLETE)
         self.unwatch()
         await self.send({"type": "http.response.body", "body": last})
         return relay.end or EndState.CUT

@@ -178,7 +178,7 @@ def test_usage_of_a_cut_message_is_what_came(gateway):
     gateway.upstream.script = Script(events=message_events()[:6])
     _, headers, _ = gateway.ask({"model": "claude-fake", "stream": True}, path="/v1/messages")
     call, payload = gateway.call(headers)
-    assert call.usage.input_tokens == 1000
+    assert (call.usage.input_tokens, call.usage.estimated) == (1000, True)
     assert call.raw_usage == {**ANTHROPIC_USAGE, "output_tokens": 1}
     assert payload.response["content"] == [{"type": "text", "text": "".join(WORDS[:3])}]
 

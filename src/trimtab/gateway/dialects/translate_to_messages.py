@@ -57,7 +57,8 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
 
 def bound(given: Fields) -> int | None:
     """How long a chat answer may become, under its older or its newer name."""
-    older, newer = given.take("max_tokens", int), given.take("max_completion_tokens", int)
+    older: int | None = given.take("max_tokens", int)
+    newer: int | None = given.take("max_completion_tokens", int)
     if older is not None and newer is not None and older != newer:
         given.refuse("max_tokens", older)
     return newer if newer is not None else older
