@@ -102,3 +102,15 @@ def test_a_missing_file_names_it_and_the_option(tmp_path):
 def test_without_endpoints_there_is_no_deployment():
     with pytest.raises(ConfigError, match="endpoints"):
         Settings().deployment()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('model = "my-model"', 'model = "my-model"\ndialect = "french"', "french"),
+        ("port = 0", 'port = 0\npassthrough = "there"', "gateway.passthrough names endpoint 'there': use one of here"),
+    ],
+)
+def test_a_dialect_or_an_endpoint_that_is_not_there_is_named(tmp_path, old, new, named):
+    with pytest.raises(ConfigError, match=named):
+        read(write(tmp_path, GOOD.replace(old, new)))

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.upstream import Script
+from tests.gateway.conftest import Running, write_config
+from tests.gateway.dialects.conftest import CONFIG
+from tests.gateway.upstream import FakeUpstream, Script
+from trimtab.gateway.process import GatewayProcess
 from trimtab.trace import EndState
 
 
@@ -112,3 +115,16 @@ def test_a_client_that_leaves_ends_the_upstream_call(gateway):
             time.sleep(0.01)
     assert gateway.upstream.seen[0].cancelled.wait(20)
     assert gateway.trace(trace).calls[0].end is EndState.CLIENT_GONE
+
+
+def test_the_endpoint_that_the_configuration_names_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-x")
+    with FakeUpstream() as first, FakeUpstream() as named:
+        text = CONFIG.replace("[routes]", '[gateway]\npassthrough = "gpt"\n[routes]')
+        text = text.replace('name = "gpt", url = "{url}"', f'name = "gpt", url = "{named.url}"')
+        first.script = named.script = Script(body=b"{}")
+        with GatewayProcess(write_config(tmp_path, first, text)) as process:
+            running = Running(named, process, tmp_path / "store")
+            assert running.get("/v1/files")[1]["x-trimtab-endpoint"] == "gpt"
+            assert running.get("/v1/messages/batches/b1")[1]["x-trimtab-endpoint"] == "claude"
+    assert [len(one.seen) for one in (first, named)] == [1, 1]
