@@ -173,3 +173,15 @@ def test_an_error_names_its_line_and_key(tmp_path, old, new, line, key):
     assert key in str(caught.value)
     assert f"{path}:{line}: " in str(caught.value) or f"at line {line}," in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('model = "my-model"', 'model = "my-model"\ndialect = "french"', "french"),
+        ("port = 0", 'port = 0\npassthrough = "there"', "gateway.passthrough names endpoint 'there': use one of here"),
+    ],
+)
+def test_a_dialect_or_an_endpoint_that_is_not_there_is_named(tmp_path, old, new, named):
+    with pytest.raises(ConfigError, match=named):
+        read(write(tmp_path, GOOD.replace(old, new)))

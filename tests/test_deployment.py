@@ -53,3 +53,11 @@ def test_a_deployment_is_a_plain_value():
     assert msgspec.json.decode(msgspec.json.encode(deployment), type=Deployment) == deployment
     with pytest.raises(AttributeError):
         deployment.name = "e"
+
+
+def test_the_same_server_in_another_dialect_is_found():
+    twin = Endpoint("twin", BIG.url, model=BIG.model, dialect="responses")
+    elsewhere = Endpoint("elsewhere", "http://else/v1", model=BIG.model, dialect="messages")
+    deployment = Deployment("d", (BIG, elsewhere, twin))
+    assert deployment.twin(BIG, "responses") is twin
+    assert deployment.twin(BIG, "messages") is BIG

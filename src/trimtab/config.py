@@ -26,6 +26,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request's headers have `header_s` seconds to arrive and its body `body_s`; a client that does not read its answer
     for `unread_s` is cut off. After SIGTERM, what runs has `drain_s` to end. `workers` processes serve. `keys`: whether
     a call needs a virtual key; `assumed_output_tokens` is reserved for an answer that the client sets no bound.
+    `passthrough` names the endpoint that files and batches go to; empty is the first.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +42,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unread_s: Seconds = 60.0
     keys: Literal["off", "optional", "required"] = "off"
     assumed_output_tokens: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 1024
+    passthrough: str = ""
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +135,10 @@ def read(path: Path) -> Settings:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     _check_store(settings.store, path)
+    named, known = settings.gateway.passthrough, [endpoint.name for endpoint in settings.endpoints]
+    if named and named not in known:
+        message = f"gateway.passthrough names endpoint '{named}': use one of {', '.join(known)}"
+        raise ConfigError(placed(path, message))
     settings.price_table()
     if settings.endpoints:
         try:

@@ -113,6 +113,12 @@ class Deployment(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
                 return endpoint
         return None
 
+    def twin(self, endpoint: Endpoint, dialect: str) -> Endpoint:
+        """The endpoint of the same address and model that speaks `dialect`; `endpoint` itself where there is none."""
+        place = endpoint.url, endpoint.model
+        twins = (other for other in self.endpoints if (other.url, other.model) == place and other.dialect == dialect)
+        return next(twins, endpoint)
+
     @property
     def models(self) -> tuple[str, ...]:
         """Every model name a client may ask for."""

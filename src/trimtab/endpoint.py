@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,7 +10,8 @@ Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One OpenAI-compatible model server.
+    """One model server and the `dialect` it speaks: OpenAI's "chat" (with completions and embeddings) or "responses",
+    or Anthropic's "messages".
 
     `url` ends before `/chat/completions` (so usually in `/v1`). `model` is the name sent upstream; empty means
     the client's own. The key is read from the environment variable `key_env`, never from a file. `price` is the
@@ -24,6 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     name: str
     url: str
     model: str = ""
+    dialect: Literal["chat", "messages", "responses"] = "chat"
     key_env: str = ""
     price: str = ""
     licence: str = ""

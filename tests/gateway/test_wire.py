@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
+from trimtab.gateway.dialects.chat import CHAT
 
 KEYS = st.sampled_from(["model", "stream", "stream_options", "tëxt", 'quo"te', "back\\slash", "", "n", "{", "a,b"])
 LEAVES = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6) | st.text()
@@ -73,14 +74,14 @@ def test_members_find_every_value(body):
 
 def test_a_body_that_needs_no_change_is_the_same_object():
     body = b'{ "model" : "m", "messages": [] }'
-    assert wire.outgoing(body, wire.head(body), "m") is body
-    assert wire.outgoing(body, wire.head(body), "") is body
+    assert CHAT.outgoing(body, wire.head(body), "m") is body
+    assert CHAT.outgoing(body, wire.head(body), "") is body
 
 
 def test_only_the_models_name_changes():
     body = b'{"temperature":1.0, "model" : "mine" ,"x":{"model":"mine"},"cache_control":null}'
     expected = b'{"temperature":1.0, "model" : "theirs" ,"x":{"model":"mine"},"cache_control":null}'
-    assert wire.outgoing(body, wire.head(body), "theirs") == expected
+    assert CHAT.outgoing(body, wire.head(body), "theirs") == expected
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_only_the_models_name_changes():
 )
 def test_streams_are_asked_for_usage(given_options, sent_options):
     body = b'{"model":"m","stream":true' + given_options + b"}\n"
-    assert wire.outgoing(body, wire.head(body), "m") == b'{"model":"m","stream":true' + sent_options + b"}\n"
+    assert CHAT.outgoing(body, wire.head(body), "m") == b'{"model":"m","stream":true' + sent_options + b"}\n"
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,12 @@ import secrets
 import time
 from typing import Any
 
+import msgspec
+
 from trimtab.gateway import attribution, disclosure, estimate, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
+from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
@@ -27,6 +30,7 @@ class Account:
         self.notes = Notes()
         self.body = b""
         self.key = ""
+        self.operation = "chat"
         self.head: wire.Head | None = None
         self.who: Attribution | None = None
         self.status = 200
@@ -43,17 +47,24 @@ class Account:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
 
-    def answered(self, model: Any, finish_reason: str | None, usage: Any) -> None:
-        """Note what the answer says of itself."""
-        self.response_model = model if isinstance(model, str) else ""
-        self.finish_reason = finish_reason
-        self.raw_usage = usage if isinstance(usage, dict) else None
+    def answered(self, answer: Answer, whole: bool = True) -> None:
+        """Note what the answer says of itself. The usage of one that is not `whole` is only what was counted so far."""
+        self.response_model = answer.model
+        self.finish_reason = answer.finish_reason
+        # A translated answer is counted as its provider counted it.
+        self.raw_usage = self.notes.source.usage if self.notes.source is not None else answer.usage
         self.usage = wire.usage(self.raw_usage)
+        if self.usage is not None and not whole:
+            self.usage = msgspec.structs.replace(self.usage, estimated=True)
 
     def estimate(self) -> None:
-        """Of an answer that broke off: count its tokens by its bytes where the provider has not counted them."""
+        """Of an answer that broke off: count its tokens by its bytes where the provider has not counted them all."""
+        guess = estimate.usage(self.body, self.response)
         if self.usage is None:
-            self.usage = estimate.usage(self.body, self.response)
+            self.usage = guess
+        elif self.usage.estimated and guess.output_tokens > self.usage.output_tokens:
+            # Some count the input at the start and the output at the end.
+            self.usage = msgspec.structs.replace(self.usage, output_tokens=guess.output_tokens)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""
@@ -107,6 +118,7 @@ class Account:
             user=who.user,
             tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
             derived=who.derived,
+            operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
             request_model=self.asked,

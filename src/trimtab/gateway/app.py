@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,9 @@ from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.dialects.table import DIALECTS
+from trimtab.gateway.passthrough import Passthrough, kept_below
 from trimtab.gateway.reload import Reloader
 from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.upstream import Upstream
@@ -38,6 +42,7 @@ class Gateway:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self.services = services
         self.upstream = upstream
+        self.passthrough = Passthrough(services, upstream)
         self.started = int(time.time())
         # Where the admin paths answer; None: nowhere.
         self.admin: tuple[str, int] | None = None
@@ -51,7 +56,7 @@ class Gateway:
             "/metrics": {"GET": self.metrics},
         }
         self.routes: dict[str, dict[str, Handler]] = {
-            "/v1/chat/completions": {"POST": self.chat},
+            **{dialect.path: {"POST": functools.partial(self.exchange, dialect)} for dialect in DIALECTS},
             "/v1/models": {"GET": self.models},
             "/v1/scores": {"POST": self.scores},
             **watched,
@@ -84,6 +89,8 @@ class Gateway:
         if handlers is None and path in self.admin_routes:
             message = f"{path} does not answer here: admin paths have a port of their own (gateway.admin_port)"
             raise RequestRefused(message, status=404, code="not_found")
+        if handlers is None and not is_admin and kept_below(path):
+            return self.passthrough.run
         if handlers is None:
             raise RequestRefused(f"there is nothing at {path}: see docs/gateway.md", status=404, code="not_found")
         handler = handlers.get("GET" if method == "HEAD" else method)
@@ -104,8 +111,8 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def chat(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        await Exchange(self.services, scope, receive, send).run()
+    async def exchange(self, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await Exchange(self.services, dialect, scope, receive, send).run()
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         key = self.services.limits.identify(scope["headers"])

@@ -13,9 +13,11 @@ import msgspec
 
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
-from trimtab.errors import TrimtabError, UpstreamError
+from trimtab.errors import RequestRefused, TrimtabError, UpstreamError
 from trimtab.gateway import disclosure
 from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.dialects.chat import CHAT
+from trimtab.gateway.dialects.protocol import Answer, Dialect, Reading
 from trimtab.gateway.wire import Head
 from trimtab.trace import EndState
 
@@ -27,7 +29,7 @@ class Notes:
 
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
-    is still open of the upstream's streams.
+    is still open of the upstream's streams; `source` is a translated answer as its provider gave it.
     """
 
     def __init__(self) -> None:
@@ -38,6 +40,7 @@ class Notes:
         self.fallback = False
         self.on_end: Callable[[EndState], None] | None = None
         self.closers: list[Callable[[], None]] = []
+        self.source: Answer | Reading | None = None
 
     def tags(self) -> dict[str, str]:
         """What the trace keeps of it: only what is out of the ordinary."""
@@ -62,7 +65,8 @@ class Request(msgspec.Struct, frozen=True):
     """One request at one point of the chain. A step passes on a changed copy (`msgspec.structs.replace`).
 
     `body` is the client's own bytes and `head` what was decoded of them; a step that changes one changes both.
-    `deployment` is the one the request began with; without it there are no fallbacks.
+    `deployment` is the one the request began with; without it there are no fallbacks. `dialect` is the client's, and
+    so that of the reply; `query` what stood behind the path.
     """
 
     body: bytes
@@ -72,6 +76,8 @@ class Request(msgspec.Struct, frozen=True):
     who: Attribution
     notes: Notes
     deployment: Deployment | None = None
+    dialect: Dialect = CHAT
+    query: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -91,6 +97,17 @@ class UpstreamFailed(UpstreamError):
         self.status = status
         self.code = code
         self.end = end
+
+
+class NotSpoken(UpstreamFailed):
+    """The endpoint speaks another dialect, and the request cannot be put into it."""
+
+    kind = "invalid_request_error"
+
+    def __init__(self, refused: RequestRefused) -> None:
+        code = refused.code or "not_translatable"
+        super().__init__(str(refused), status=refused.status, code=code, end=EndState.REFUSED)
+        self.param = refused.param
 
 
 Call = Callable[[Request], Awaitable[Reply]]

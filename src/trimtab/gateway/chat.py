@@ -1,4 +1,4 @@
-"""One chat completion from its first byte to its record: read, attribute, run the chain, answer, count."""
+"""One model request from its first byte to its record: read, attribute, run the chain, answer, count."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.dialects.protocol import Answer, Dialect
 from trimtab.gateway.keys import Key
 from trimtab.gateway.limits import Limits, Reservation
 from trimtab.gateway.live import Live
@@ -41,10 +42,14 @@ class Services(msgspec.Struct, frozen=True):
 class Exchange:
     """One request and its answer. `run` answers it and, whatever happens, records it exactly once."""
 
-    def __init__(self, services: Services, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+    def __init__(
+        self, services: Services, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send
+    ) -> None:
         self.services = services
+        self.dialect = dialect
         self.serving = services.live.serving
         self.account = Account(services.live, scope["headers"])
+        self.account.operation = dialect.operation
         self.scope = scope
         self.receive = receive
         self.send = send
@@ -140,20 +145,30 @@ class Exchange:
         finally:
             account.who = who = attribution.of(account.headers, account.head)
         guard.check_choices(head.n, account.live.bounds.max_n)
-        endpoint = self.serving.endpoint_for(head.model, who.trace_id)
+        endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:
             known = ", ".join(self.serving.deployment.models)
             message = f"the model '{head.model}' is not served here: use one of {known}"
             raise RequestRefused(message, status=404, param="model", code="model_not_found")
-        return Request(account.body, head, account.headers, endpoint, who, account.notes, self.serving.deployment)
+        return Request(
+            body=account.body,
+            head=head,
+            headers=account.headers,
+            endpoint=endpoint,
+            who=who,
+            notes=account.notes,
+            deployment=self.serving.deployment,
+            dialect=self.dialect,
+            query=self.scope.get("query_string", b"").decode("latin-1"),
+        )
 
     async def pass_on(self, reply: Reply) -> EndState:
         """A plain answer or the upstream's error, byte for byte."""
         account, content = self.account, reply.body or b""
         account.status = reply.status
         account.size += len(content)
-        if answer := wire.answer(content):
-            account.answered(answer.model, answer.finish_reason, answer.usage)
+        if answer := self.dialect.answer(content):
+            account.answered(answer)
         if reply.status < 400:
             account.response = content
         else:
@@ -169,7 +184,7 @@ class Exchange:
     async def relay(self, reply: Reply, chunks: AsyncIterator[bytes]) -> EndState:
         """A streamed answer, each event forwarded as it comes."""
         account = self.account
-        relay = Relay(hide_usage=account.head is not None and not account.head.wants_usage)
+        relay = Relay(self.dialect, account.head or wire.Head())
         await self.send({"type": "http.response.start", "status": reply.status, "headers": self.headers(reply)})
         self.relaying = relay
         try:
@@ -180,7 +195,8 @@ class Exchange:
         finally:
             account.response = relay.assembly.answer()
             account.error = relay.error
-            account.answered(relay.assembly.model, relay.assembly.finish_reason, relay.assembly.usage)
+            read = relay.assembly
+            account.answered(Answer(read.model, read.finish_reason, read.usage), whole=relay.end is EndState.COMPLETE)
             if relay.end is not EndState.COMPLETE:
                 account.estimate()
         self.unwatch()
@@ -213,7 +229,7 @@ class Exchange:
     async def send_error(self, error: TrimtabError) -> None:
         account = self.account
         account.who = account.who or attribution.of(account.headers, None)
-        account.status, content = http.refusal(error)
+        account.status, content = http.refusal(error, self.dialect)
         account.error = str(error)
         account.key = account.key or getattr(error, "key", "")
         headers = [http.JSON, *getattr(error, "headers", ()), *account.own_headers()]

@@ -1,6 +1,6 @@
 """A client's connection: HTTP as uvicorn reads it, within limits of size and time, and refused in JSON beyond them.
 
-Knows no paths and no models. What it refuses never becomes a request, so it is counted but not recorded.
+Knows no models, and of paths only which are passed on unread. What it refuses never becomes a request, so it is counted but not recorded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from trimtab.config import GatewaySettings
 from trimtab.gateway import wire
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Counter
+from trimtab.gateway.passthrough import is_passed_on
 
 # What came so far of a request: nothing ever, nothing, a part of its head, a part of its body.
 _NEW, _IDLE, _HEAD, _BODY = "new", "idle", "head", "body"
@@ -42,6 +43,7 @@ class Connection(HttpToolsProtocol):
         self._fed = 0
         self._too_large = False
         self._leaving = False
+        self._passed_on = False
 
     @property
     def bounds(self) -> GatewaySettings:
@@ -64,6 +66,8 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._phase is before and before is not _IDLE and messages == self._messages:
             self._grow(len(data))
+            if self._phase is _BODY and self._passed_on:
+                self._watch()
         if self._phase is not self._watched and not self._leaving:
             self._watch()
 
@@ -83,6 +87,8 @@ class Connection(HttpToolsProtocol):
         self._phase = _BODY
         self._fed = 0
         super().on_headers_complete()
+        # Files have no size that is too large here, and all the time they need while they come.
+        self._passed_on = is_passed_on(self.scope["path"])
         # What comes as a trailer is not part of what was asked.
         self.headers = []
 
@@ -116,7 +122,12 @@ class Connection(HttpToolsProtocol):
             self._refuse_size()
         # Where the answer is whole already, it is the refusal, and the client may not have read it yet.
         unanswered = self.cycle is not None and not self.cycle.response_complete
-        if self._phase is _BODY and unanswered and self._fed > bounds.max_body_bytes + bounds.max_header_bytes:
+        if (
+            self._phase is _BODY
+            and unanswered
+            and not self._passed_on
+            and self._fed > bounds.max_body_bytes + bounds.max_header_bytes
+        ):
             message = f"the request is larger than {bounds.max_body_bytes} bytes (gateway.max_body_bytes): send less"
             self._refuse(413, "body_too_large", message)
 
@@ -137,7 +148,7 @@ class Connection(HttpToolsProtocol):
         if self._watched == _NEW:
             # Perhaps a connection opened for later; there is no request to answer.
             self.transport.close()
-        elif self._is_answering:
+        elif self._is_answering or (self._passed_on and self.flow.read_paused):
             # Requests one after the other without waiting for answers: reading rests meanwhile, by our own doing.
             self._watch()
         else:

@@ -15,17 +15,21 @@ BYTES_A_TOKEN = 4
 # One picture, sound or file inside the request, whatever its size.
 INLINE_TOKENS = 1000
 _INLINE = re.compile(rb'"(?:data:[^",]{0,200},)?+[A-Za-z0-9+/=_-]{1024,}+"')
+# Where the dialects keep what the model said: chat and completions, messages, responses.
+_SAID = ("choices", "content", "output")
 # Members of an answer that hold no text of the model's.
-_NO_TEXT = frozenset({"role", "id", "type", "index", "finish_reason", "logprobs"})
+_NO_TEXT = frozenset(
+    {"role", "id", "type", "index", "finish_reason", "logprobs", "status", "call_id", "signature", "encrypted_content"}
+)
 
 
 def usage(request: bytes, answer: Any) -> Usage:
     """The usage of a request's body and of so much of its answer as there is (its plain shape, None for nothing)."""
     text, inline = _INLINE.subn(b"", request)
-    choices = answer.get("choices") if isinstance(answer, dict) else None
+    said = [answer.get(name) for name in _SAID] if isinstance(answer, dict) else None
     return Usage(
         input_tokens=_tokens(len(text)) + inline * INLINE_TOKENS,
-        output_tokens=_tokens(_text_bytes(choices)),
+        output_tokens=_tokens(_text_bytes(said)),
         estimated=True,
     )
 

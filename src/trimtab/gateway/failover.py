@@ -21,7 +21,7 @@ import msgspec
 from trimtab.deployment import BreakerPolicy, RetryPolicy
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.breaker import Breaker, Breakers, State, Ticket
-from trimtab.gateway.chain import Call, Reply, Request, UpstreamFailed
+from trimtab.gateway.chain import Call, NotSpoken, Reply, Request, UpstreamFailed
 from trimtab.gateway.disclosure import KEYS
 from trimtab.gateway.metrics import Gauge, Labels, Meter
 from trimtab.trace import EndState
@@ -63,6 +63,8 @@ def judged(outcome: Outcome, endpoint: Endpoint, more: bool) -> Move:
     What the endpoint's own key or name is refused for (401 to 404) is tried elsewhere; so is a rate limit, if there
     is an elsewhere.
     """
+    if isinstance(outcome, NotSpoken):
+        return Move.DONE
     if isinstance(outcome, UpstreamFailed):
         return Move.AGAIN if outcome.code in _PASSING else Move.DONE if outcome.code == "not_ready" else Move.NEXT
     status = outcome.status
@@ -225,6 +227,8 @@ class Failover:
             raise
         if isinstance(outcome, Reply) and outcome.chunks is not None and not ticket.probe:
             notes.on_end = _settling(ticket)
+        elif isinstance(outcome, NotSpoken):
+            ticket.settle(None)  # it was not asked
         elif notes.attempts and isinstance(outcome, UpstreamFailed) and outcome.code == "deadline_exceeded":
             ticket.settle(None)  # others had used up its time
         else:

@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import guard, wire
+from trimtab.gateway import guard
+from trimtab.gateway.dialects.chat import CHAT
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.wire import Problem
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -68,9 +71,9 @@ async def send_json(send: Send, status: int, value: Any) -> None:
     await send_body(send, status, msgspec.json.encode(value))
 
 
-def refusal(error: TrimtabError) -> tuple[int, bytes]:
-    """Status and OpenAI-shaped body of an error of the tree."""
+def refusal(error: TrimtabError, dialect: Dialect = CHAT) -> tuple[int, bytes]:
+    """Status and body of an error of the tree, as clients of `dialect` expect it."""
     status = getattr(error, "status", 500)
     kind = getattr(error, "kind", "upstream_error" if status >= 502 else "server_error")
     param, code = getattr(error, "param", None), getattr(error, "code", None)
-    return status, wire.error_body(str(error), kind, param=param, code=code)
+    return status, dialect.error_body(Problem(str(error), status, kind, param, code))

@@ -22,7 +22,7 @@ from trimtab.gateway.account import Account
 from trimtab.gateway.admission import Busy, Denial, Hold, Limit
 from trimtab.gateway.chain import Request
 from trimtab.gateway.keys import PREFIX, Key, State
-from trimtab.gateway.metrics import Meter
+from trimtab.gateway.metrics import METERED, Meter
 from trimtab.money import PriceTable, Usage, text_of
 from trimtab.trace import Call, EndState
 
@@ -136,6 +136,18 @@ class Limits:
         if isinstance(outcome, Denial):
             raise self._refused(outcome.limit, denied(key, outcome))
         return Reservation(outcome, usage.input_tokens)
+
+    async def reserve_unread(self, key: Key, trace_id: str) -> Reservation:
+        """Reserve one request of `key` for what is passed on unread; LimitRefused 403 where a limit of the key could be
+        got round with it, because what it costs and which models it asks for is not known here."""
+        if key.models or key.budgeted or key.tokens_per_minute is not None:
+            message = f"key '{key.name}' has limits that cannot be held for files and batches: use a key without them"
+            error = LimitRefused(message, status=403, code="passthrough_not_allowed", key=key.name)
+            raise self._refused("passthrough_not_allowed", error)
+        outcome = await self._take(key, trace_id, 0, 0)
+        if isinstance(outcome, Denial):
+            raise self._refused(outcome.limit, denied(key, outcome))
+        return Reservation(outcome, 0)
 
     def settle(self, reservation: Reservation, call: Call, account: Account) -> None:
         """Charge what the call really used, with the next reserve or in some milliseconds. Never waits, never fails."""
@@ -258,7 +270,7 @@ def charge(reservation: Reservation, call: Call, account: Account) -> tuple[int,
     """(tokens, nano-dollars) of the finished `call`: the provider's usage, nothing where the upstream did nothing, else
     an estimate of the input and of what came back."""
     endpoint = account.notes.endpoint
-    if endpoint is None:
+    if endpoint is None or account.operation not in METERED:
         return 0, 0
     if account.usage is not None:
         tokens = account.usage.input_tokens + account.usage.output_tokens

@@ -36,8 +36,15 @@ class Serving(msgspec.Struct, frozen=True):
     deployment: Deployment
     chain: Call
 
-    def endpoint_for(self, model: str, trace_id: str) -> Endpoint | None:
-        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace."""
+    def endpoint_for(self, model: str, trace_id: str, dialect: str = "chat") -> Endpoint | None:
+        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace.
+
+        Where the same server is also an endpoint that speaks `dialect`, it is asked in that.
+        """
+        chosen = self._by_share(model, trace_id)
+        return chosen if chosen is None or chosen.dialect == dialect else self.deployment.twin(chosen, dialect)
+
+    def _by_share(self, model: str, trace_id: str) -> Endpoint | None:
         routed = self.deployment.endpoint_for(model)
         split = self.deployment.split
         if routed is None or not split:

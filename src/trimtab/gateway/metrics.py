@@ -70,6 +70,10 @@ class Histogram:
         return [*lines, f"{self.name}_sum {self.total:.9g}", f"{self.name}_count {below}"]
 
 
+# Operations whose answers say what they used.
+METERED = frozenset(("chat", "text_completion", "embeddings"))
+
+
 class Meter:
     """Counts finished calls."""
 
@@ -104,7 +108,7 @@ class Meter:
         if call.overhead_ms is not None:
             self.overhead.observe(call.overhead_ms / 1e3)
         if usage is None:
-            if call.end == "complete":
+            if call.end == "complete" and call.operation in METERED:
                 self.unmetered.add(place)
             return
         if usage.estimated:

@@ -86,5 +86,6 @@ def refusal(event: bytes) -> tuple[int, bytes]:
     response = chunk.get("response") if isinstance(chunk, dict) else None
     inner = response.get("error") if isinstance(response, dict) else None
     message = inner.get("message") if isinstance(inner, dict) else None
-    message = message if isinstance(message, str) else "the model server failed before it said anything: ask again"
+    message = message if isinstance(message, str) else wire.reported(chunk)
+    message = message or "the model server failed before it said anything: ask again"
     return 502, wire.error_body(message, "upstream_error", code="stream_upstream_error")

@@ -26,7 +26,7 @@ _LOOK_S = 0.5
 # Of the tables that need a restart, the keys that do not.
 _SWAPPED = (
     *("gateway.drain_s", "gateway.header_s", "gateway.body_s", "gateway.unread_s"),
-    *("gateway.max_body_bytes", "gateway.max_header_bytes", "gateway.max_n"),
+    *("gateway.max_body_bytes", "gateway.max_header_bytes", "gateway.max_n", "gateway.passthrough"),
 )
 # These as well where the store was opened at the start.
 _SWAPPED_KEPT = ("store.record", "store.record_for")

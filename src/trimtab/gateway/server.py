@@ -25,6 +25,7 @@ from trimtab.gateway.connection import Connection
 from trimtab.gateway.disclosure import LogFilter
 from trimtab.gateway.failover import Failover
 from trimtab.gateway.feed import RemoteWriter
+from trimtab.gateway.interpreter import Interpreter
 from trimtab.gateway.limits import Limits
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
@@ -108,7 +109,7 @@ def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
     """The gateway that `settings` describe; opens the trace store unless nothing is recorded, or, as one of the
     workers that share a folder, writes through the recording process."""
     upstream, meter = Upstream(), Meter()
-    failover = Failover(upstream.send, meter)
+    failover = Failover(Interpreter(upstream.send).send, meter)
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     live.bounds = settings.gateway

@@ -1,4 +1,4 @@
-"""The bytes of a chat request and its answer: decodes the little the gateway needs, edits in place the little it must.
+"""The bytes of a request, whatever its dialect: decodes the little the gateway needs, edits in place what it must.
 
 Knows no HTTP and no model server. Whatever is not edited keeps its order, its spacing and its unknown fields.
 """
@@ -25,12 +25,14 @@ _NESTING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the gateway reads of a request; everything else stays undecoded."""
+    """What the gateway reads of a request in any dialect; everything else stays undecoded."""
 
     model: str = ""
     stream: bool | None = None
     stream_options: msgspec.Raw = _EMPTY
     messages: msgspec.Raw = _EMPTY
+    system: msgspec.Raw = _EMPTY
+    instructions: msgspec.Raw = _EMPTY
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
@@ -44,33 +46,18 @@ class Head(msgspec.Struct, frozen=True):
     def streamed(self) -> bool:
         return self.stream is True
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the client itself asked for the usage chunk of a stream."""
-        options = value(self.stream_options)
-        return isinstance(options, dict) and options.get("include_usage") is True
 
+class Problem(msgspec.Struct, frozen=True):
+    """An error that is told to a client; each dialect has its own shape for it. `status` is HTTP's."""
 
-class Choice(msgspec.Struct, frozen=True):
-    finish_reason: Any = None
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the gateway reads of a plain answer."""
-
-    model: Any = None
-    choices: list[Choice] | None = None
-    usage: Any = None
-    error: Any = None
-
-    @property
-    def finish_reason(self) -> str | None:
-        reason = self.choices[0].finish_reason if self.choices else None
-        return reason if isinstance(reason, str) else None
+    message: str
+    status: int = 502
+    kind: str = "upstream_error"
+    param: str | None = None
+    code: str | None = None
 
 
 _HEAD = msgspec.json.Decoder(Head)
-_ANSWER = msgspec.json.Decoder(Answer)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -81,20 +68,12 @@ def head(body: bytes) -> Head:
         decoded = _HEAD.decode(body)
     except msgspec.ValidationError as error:
         param = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else None
-        raise RequestRefused(f"the request body is not a chat completion: {error}", param=param) from error
+        raise RequestRefused(f"the request body is not of this shape: {error}", param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestRefused(f"the request body is not valid JSON: {error}", code="invalid_json") from error
     if not decoded.model:
         raise RequestRefused("the request names no model: set 'model'", param="model", code="missing_model")
     return decoded
-
-
-def answer(body: bytes) -> Answer | None:
-    """The head of a plain answer; None where it is no JSON object of that shape."""
-    try:
-        return _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def value(raw: msgspec.Raw | bytes) -> Any:
@@ -105,16 +84,9 @@ def value(raw: msgspec.Raw | bytes) -> Any:
         return None
 
 
-def outgoing(body: bytes, request: Head, model: str) -> bytes:
-    """The body to send upstream: the client's own bytes, with only the model's name replaced where the endpoint
-    calls it `model`, and usage asked for on streams. Returns `body` itself where nothing changes."""
-    if model and model != request.model:
-        body = replaced(body, "model", msgspec.json.encode(model))
-    if request.streamed and not request.wants_usage:
-        options = bytes(request.stream_options)
-        asked = replaced(options, "include_usage", b"true") if options.startswith(b"{") else b'{"include_usage":true}'
-        body = replaced(body, "stream_options", asked)
-    return body
+def renamed(body: bytes, request: Head, model: str) -> bytes:
+    """`body` with only the model's name replaced, where the endpoint calls it otherwise; else `body` itself."""
+    return replaced(body, "model", msgspec.json.encode(model)) if model and model != request.model else body
 
 
 def replaced(body: bytes, key: str, text: bytes) -> bytes:
@@ -192,8 +164,18 @@ def error_body(message: str, kind: str, *, param: str | None = None, code: str |
 
 
 def error_text(body: bytes) -> str | None:
-    """The message of an error body in OpenAI's shape; None where it has no such shape."""
-    decoded = value(body)
+    """The message of an error body in OpenAI's or Anthropic's shape; None where it has no such shape."""
+    return message_of(value(body))
+
+
+def message_of(decoded: Any) -> str | None:
+    """The message of a decoded error, which both keep in `error.message`."""
     error = decoded.get("error") if isinstance(decoded, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else None if error is None else str(error)
+
+
+def reported(event: Any) -> str:
+    """The message of an error event, which some keep at its top; empty where it has none."""
+    message = event.get("message") if isinstance(event, dict) else None
+    return message_of(event) or (message if isinstance(message, str) else "")
