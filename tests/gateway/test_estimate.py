@@ -67,7 +67,7 @@ def test_a_cut_stream_costs_what_was_sent_and_is_marked(gateway, end):
     assert b"trimtab_usage_estimated_total{" in gateway.get("/metrics")[2]
 
 
-def test_what_the_provider_counted_before_the_cut_is_taken_as_it_is(gateway):
+def test_what_the_provider_counted_before_the_cut_is_taken_and_marked(gateway):
     """Some servers send the usage so far with every chunk."""
     usage = {"prompt_tokens": 20, "completion_tokens": 2}
     counted = [
@@ -77,7 +77,7 @@ def test_what_the_provider_counted_before_the_cut_is_taken_as_it_is(gateway):
     _, headers, _ = gateway.ask(STREAM)
     call, _ = gateway.call(headers)
     assert (call.end, call.raw_usage) == (EndState.CUT, usage)
-    assert call.usage == Usage(input_tokens=20, output_tokens=2)
+    assert call.usage == Usage(input_tokens=20, output_tokens=2, estimated=True)
 
 
 def test_an_error_inside_a_stream_is_counted(gateway):

@@ -469,3 +469,43 @@ def test_whatever_a_client_writes_as_bound_the_reserve_is_a_sane_number(most, n)
     head = limits.wire.Head(model="m", max_tokens=most, n=n)
     tokens = keeper._output_tokens(head)
     assert 100 <= tokens <= 2**31 if type(most) is not int or most <= 0 else min(most, 2**31) <= tokens <= 2**31
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/messages/batches"])
+def test_clients_of_messages_read_a_refusal_in_their_own_shape(gateway, path):
+    status, _, body = gateway.ask({**HELLO, "max_tokens": 5}, path=path)
+    assert (status, json.loads(body)["type"], error_of(body)["type"]) == (401, "error", "authentication_error")
+    assert not gateway.upstream.seen
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"])
+def test_every_dialect_is_limited_by_the_key(gateway, new_key, path):
+    headers, name = new_key(path.replace("/", "-"), models=("fake-model",), requests_per_minute=1)
+    body = {"model": "fake-model", "max_tokens": 5, "prompt": "hi", "input": "hi", "messages": HELLO["messages"]}
+    wanted = {
+        "/v1/completions": ("prompt", "max_tokens"),
+        "/v1/embeddings": ("input",),
+        "/v1/messages": ("messages", "max_tokens"),
+        "/v1/responses": ("input",),
+    }[path]
+    body = {"model": "fake-model", **{field: body[field] for field in wanted}}
+    assert gateway.ask({**body, "model": "keyed-model"}, headers, path=path)[0] == 403
+    gateway.ask(body, headers, path=path)
+    settled(gateway, name, 1)
+    assert gateway.ask(body, headers, path=path)[0] == 429
+    assert all("tt-" not in str(seen.headers) for seen in gateway.upstream.seen)
+
+
+def test_what_is_passed_on_needs_a_key_that_could_hold_nothing_back(gateway, new_key):
+    gateway.upstream.script = Script(body=b"{}")
+    headers, name = new_key(requests_per_minute=1)
+    answer = gateway.ask(b"", headers, method="GET", path="/v1/files")
+    assert answer[0] == 200
+    assert settled(gateway, name, 1).day_nanodollars == 0
+    assert gateway.ask(b"", headers, method="GET", path="/v1/files")[0] == 429
+    assert len(gateway.upstream.seen) == 1 and "tt-" not in str(gateway.upstream.seen[0].headers)
+    assert gateway.call(answer[1])[0].tags["trimtab.key"] == name
+    for number, limit in enumerate(({"models": ("m",)}, {"day_nanodollars": 10**9}, {"tokens_per_minute": 9})):
+        limited, _ = new_key(f"-{number}", **limit)
+        status, _, body = gateway.ask(b"", limited, method="GET", path="/v1/files")
+        assert (status, error_of(body)["code"]) == (403, "passthrough_not_allowed")

@@ -1,6 +1,7 @@
 """A client's connection: HTTP as uvicorn reads it, within limits of size and time, and refused in JSON beyond them.
 
-Knows no models, and of paths only which are passed on unread. What it refuses never becomes a request, so it is counted but not recorded.
+Knows no models, and of paths only which are passed on unread. What it refuses never becomes a request, so it is counted
+but not recorded.
 """
 
 from __future__ import annotations
