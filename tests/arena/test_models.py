@@ -7,8 +7,9 @@ import re
 import pytest
 
 from trimtab.arena.client import Target
-from trimtab.arena.dealership import goals, tasks
+from trimtab.arena.dealership import goals, tasks, world
 from trimtab.arena.dealership.agents import AGENTS
+from trimtab.arena.dealership.tools import TOOLS
 from trimtab.arena.run import Pace, Run
 from trimtab.arena.tuning import corpus, text, train
 from trimtab.engines.embedded import EmbeddedEngine
@@ -73,6 +74,18 @@ def test_its_readme_states_data_size_loss_and_success(folder, model):
     assert {family for family, _, _ in told} <= set(goals.FAMILIES)
     assert sum(int(of) for _, _, of in told) == sessions
     assert share == pytest.approx(100 * sum(int(good) for _, good, _ in told) / sessions, abs=0.06)
+
+
+def test_a_word_of_the_house_is_one_token(folder):
+    """What must be copied between a sentence and JSON: the same piece in both."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    words = [*world.DAYS, *world.FUELS, *world.MODELS.values(), *TOOLS, *" ".join(world.SERVICES).split()]
+    for word in words:
+        (own,) = tokenizer.encode(word, add_special_tokens=False).ids
+        assert own in tokenizer.encode(f"the {word} please", add_special_tokens=False).ids
+        assert own in tokenizer.encode(json.dumps({"a": word}), add_special_tokens=False).ids
 
 
 def played(name, count):

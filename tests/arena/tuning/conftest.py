@@ -25,7 +25,7 @@ def tokenizer(examples):
 def tiny():
     return Recipe(
         name="tiny", hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, intermediate=64, steps=30, rows=1,
-        width=704, vocabulary=900, learning_rate=5e-3, warmup=3,
+        width=704, vocabulary=900, learning_rate=2e-2, warmup=3,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ RECORD = {
     "steps": 1100,
     "tokens": 4_321_000,
     "counted_tokens": 987_000,
+    "rare": [0.64, 0.86],
     "seed": 7,
     "torch": "2.13.0+cpu",
     "log": [
@@ -54,7 +55,7 @@ def mixed():
         "| hand-offs as the oracle's | 87.5% of 8 |",
         "| goal family | solved | of |\n|---|---|---|\n| info | 2 | 2 |\n| reserve | 7 | 8 |\n",
         "Most frequent faults: wrong orders (1).",
-        "greedy, precision int8 |",
+        "greedy, precision int8, in ten draws of tasks |",
     ],
 )
 def test_a_card_tells_what_was_measured(mixed, told):

@@ -14,6 +14,16 @@ def test_every_agent_is_there_and_each_text_begins_with_its_head(examples):
     assert all(example.text.startswith(example.head) for example in examples)
 
 
+def test_rare_moves_can_come_more_often():
+    def new_customers(segments):
+        return [segment.messages for segment in segments if "register_customer" in str(segment.messages)]
+
+    plain, chosen = (list(corpus.segments("train", 400, 3, rare=rare)) for rare in (False, True))
+    assert new_customers(chosen) == new_customers(plain)
+    assert len(new_customers(chosen)) / len(chosen) > 3 * len(new_customers(plain)) / len(plain) > 0
+    assert len(chosen) > len(new_customers(chosen))  # the others do not vanish
+
+
 def test_blocks_have_goals_of_their_own():
     opened = [s.messages[1]["content"] for s in corpus.segments("train", 2 * corpus.BLOCK, 3) if s.agent == "triage"]
     first, second = opened[: corpus.BLOCK], opened[corpus.BLOCK :]

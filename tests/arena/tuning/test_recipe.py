@@ -32,3 +32,4 @@ def test_the_recipes_are_of_the_models_that_are_shipped():
     for recipe in RECIPES.values():
         assert 0 < recipe.decay < 1
         assert recipe.warmup < recipe.steps * (1 - recipe.decay)
+        assert 0 < recipe.rare[0] < recipe.rare[1] < 1

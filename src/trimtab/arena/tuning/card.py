@@ -17,11 +17,11 @@ nothing else. Trained by this project with `make models`; licence Apache-2.0.
 |---|---|
 | shape | {shape} |
 | size on disk | {megabytes:.1f} MB, bf16 |
-| data | the oracle's own sessions on the train split, each seen once: {tokens:.2f}M tokens, of them {counted:.2f}M assistant tokens that the loss counts (end of turn included) |
+| data | the oracle's own sessions on the train split, each seen once: {tokens:.2f}M tokens, of them {counted:.2f}M assistant tokens that the loss counts (end of turn included); between {begin:.0%} and {end:.0%} of the steps, sessions with a rare move (a new customer, a time that is taken, a rate of four digits) come more often |
 | steps, seed | {steps:,}, seed {seed}, torch {torch} |
 | loss | {loss:.4f} on the last training batch, {held_out:.4f} on the validation split (unseen templates) |
 | turns reproduced token for token | {turns:.1%} of the validation split's |
-| **task success, test split** | **{success:.1%}** of {n} sessions (95 % interval {low:.1%} to {high:.1%}), greedy, precision {precision} |
+| **task success, test split** | **{success:.1%}** of {n} sessions (95 % interval {low:.1%} to {high:.1%}), greedy, precision {precision}, in ten draws of tasks |
 | hand-offs as the oracle's | {handoffs:.1%} of {handoff_n} |
 
 The test split shares no template with the training data. Names, car models, services, days and times come from the
@@ -48,6 +48,8 @@ def card(name: str, config: dict[str, Any], record: dict[str, Any], megabytes: f
     faults = ", ".join(f"{kind} ({count})" for kind, count in list(result.faults.items())[:4]) or "none"
     return CARD.format(
         name=name,
+        begin=record["rare"][0],
+        end=record["rare"][1],
         parameters=record["parameters"] / 1e6,
         shape=shape,
         megabytes=megabytes,

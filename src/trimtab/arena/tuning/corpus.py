@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -13,6 +15,13 @@ from trimtab.arena.tuning.text import render
 
 # Each block of tasks has its own few recurring goals, so no goal weighs much in the whole.
 BLOCK = 200
+# Moves that few sessions have, and the share of such sessions to keep where they are to come more often; of sessions
+# with no such move, the last share.
+RARE = (
+    (re.compile(r"register_customer|is taken"), 1.0),
+    (re.compile(r"\$\d{4} a month"), 0.25),
+    (re.compile(""), 0.02),
+)
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -23,19 +32,28 @@ class Example(msgspec.Struct, frozen=True):
     text: str
 
 
-def segments(split: str, sessions: int, seed: int) -> Iterator[Segment]:
-    """What the agents saw and did in `sessions` solved sessions."""
+def segments(split: str, sessions: int, seed: int, *, rare: bool = False) -> Iterator[Segment]:
+    """What the agents saw and did in `sessions` solved sessions; with `rare`, many without a rare move are left out."""
+    chance = random.Random(seed)
     for block in range(-(-sessions // BLOCK)):
         for task in tasks.draw(split, min(BLOCK, sessions - block * BLOCK), seed * 100_000 + block):
-            yield from asyncio.run(solved_by_oracle(task)).segments
+            played = asyncio.run(solved_by_oracle(task))
+            if not rare or chance.random() < share(played.segments):
+                yield from played.segments
 
 
-def examples(split: str, sessions: int, seed: int) -> Iterator[Example]:
+def share(session: list[Segment]) -> float:
+    """How many of such sessions are kept where rare moves are to come more often."""
+    text = str([segment.messages for segment in session])
+    return next(kept for move, kept in RARE if move.search(text))
+
+
+def examples(split: str, sessions: int, seed: int, *, rare: bool = False) -> Iterator[Example]:
     """The same as text."""
     heads = {
         name: render([{"role": "system", "content": agent.system}], agent.schemas())
         for name, agent in agents.AGENTS.items()
     }
-    for segment in segments(split, sessions, seed):
+    for segment in segments(split, sessions, seed, rare=rare):
         text = render(segment.messages, agents.AGENTS[segment.agent].schemas())
         yield Example(agent=segment.agent, head=heads[segment.agent], text=text)

@@ -8,8 +8,9 @@ import msgspec
 class Recipe(msgspec.Struct, frozen=True):
     """A Qwen3-shaped model and how it is trained.
 
-    A step takes `rows` rows of `width` tokens; the learning rate warms up for `warmup` steps, stays, and falls
-    linearly to 0 over the last `decay` share of `steps`.
+    A step takes `rows` rows of `width` tokens. The learning rate warms up for `warmup` steps, stays, and falls linearly
+    to 0 over the last `decay` share of `steps`. Between the two shares `rare` of the steps, sessions with a rare move
+    come several times as often as in the traffic.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Recipe(msgspec.Struct, frozen=True):
     learning_rate: float = 2e-3
     warmup: int = 40
     decay: float = 0.4
+    rare: tuple[float, float] = (0.64, 0.86)
     seed: int = 1
 
 
@@ -41,7 +43,7 @@ RECIPES = {
             kv_heads=2,
             head_dim=64,
             intermediate=1024,
-            steps=1600,
+            steps=2200,
         ),
         Recipe(
             name="dealer-student",
@@ -51,7 +53,7 @@ RECIPES = {
             kv_heads=1,
             head_dim=64,
             intermediate=512,
-            steps=300,
+            steps=500,
         ),
     )
 }

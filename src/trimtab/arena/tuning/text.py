@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
-# Words keep their underscores (tool names), every digit stands alone (ids are copied digit by digit).
-PIECES = r" ?[\p{L}_]+|\p{N}| ?[^\s\p{L}\p{N}_]+|\s+"
+# A word is one piece without its space, so that it is the same token in a sentence and in JSON and can be copied;
+# words keep their underscores (tool names); every digit stands alone (ids are copied digit by digit).
+PIECES = r"[\p{L}_]+|\p{N}|[^\p{L}\p{N}_]+"
 
 
 def template() -> str:
@@ -60,7 +62,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
         min_frequency=3,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # The markers are cut out beforehand, so that no merge is learnt across them.
+    markers = re.compile("|".join(re.escape(marker) for marker in (END, START, STOP, CALL_OPEN, CALL_CLOSE)))
+    tokenizer.train_from_iterator((part for text in texts for part in markers.split(text)), trainer)
     tokenizer.add_tokens([CALL_OPEN, CALL_CLOSE])
     return tokenizer
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.arena.tuning.corpus import Example, examples
+from trimtab.arena.tuning.model import build
 from trimtab.arena.tuning.pack import Row, batch, rows
 from trimtab.arena.tuning.recipe import RECIPES, Recipe
 from trimtab.arena.tuning.text import END, STOP, save_tokenizer, train_tokenizer
@@ -73,12 +74,12 @@ class Run:
         self.stop = int(tokenizer.token_to_id(STOP) or 0)
         self.step, self.tokens, self.counted = 0, 0, 0
         self.log: list[dict[str, float]] = []
-        self._rows = batches(recipe, tokenizer)
+        self._rows = batches(recipe, tokenizer, steps)
         self._validation = validation(recipe, tokenizer)
         self._clock = time.process_time()
 
     def advance(self) -> None:
-        """One optimiser step; every 50 a line of progress, every 200 a checkpoint."""
+        """One optimiser step; every 100 a line of progress, every 200 a checkpoint."""
         import torch
 
         for optimiser in self.optimisers:
@@ -94,7 +95,7 @@ class Run:
         self.step += 1
         self.tokens += sum(len(row.ids) for row in chosen)
         self.counted += sum(label >= 0 for row in chosen for label in row.labels)
-        if self.step % 50 == 0 or self.step == self.steps:
+        if self.step % 100 == 0 or self.step == self.steps:
             self._report(float(loss.detach()))
         if self.step % 200 == 0:
             self._checkpoint()
@@ -163,35 +164,12 @@ class Run:
             "tokens": self.tokens,
             "counted_tokens": self.counted,
             "seed": self.recipe.seed,
+            "rare": self.recipe.rare,
             "torch": torch.__version__,
             "log": self.log,
         }
         (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
         self._state.unlink(missing_ok=True)
-
-
-def build(recipe: Recipe, tokenizer: Tokenizer) -> Any:
-    """A freshly initialised Qwen3-shaped model of the recipe's size."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    stop = tokenizer.token_to_id(STOP)
-    config = Qwen3Config(
-        vocab_size=-(-tokenizer.get_vocab_size() // 64) * 64,
-        hidden_size=recipe.hidden,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.kv_heads,
-        head_dim=recipe.head_dim,
-        intermediate_size=recipe.intermediate,
-        max_position_embeddings=recipe.context,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=stop,
-        pad_token_id=tokenizer.token_to_id(END),
-    )
-    model = Qwen3ForCausalLM(config)
-    model.generation_config.eos_token_id = stop
-    return model
 
 
 def optimisers(model: Any, rate: float) -> list[torch.optim.Optimizer]:
@@ -210,10 +188,19 @@ def schedule(step: int, steps: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup, left)
 
 
-def batches(recipe: Recipe, tokenizer: Tokenizer) -> Iterator[list[Row]]:
+def batches(recipe: Recipe, tokenizer: Tokenizer, steps: int) -> Iterator[list[Row]]:
     """An endless stream of fresh batches; no session is seen twice."""
+    begin, end = (round(steps * share) for share in recipe.rare)
+    plain = _batches(recipe, tokenizer, rare=False)
+    yield from itertools.islice(plain, begin)
+    yield from itertools.islice(_batches(recipe, tokenizer, rare=True), end - begin)
+    yield from plain
+
+
+def _batches(recipe: Recipe, tokenizer: Tokenizer, *, rare: bool) -> Iterator[list[Row]]:
+    first = recipe.seed * 1_000 + 500 * rare
     source: Iterator[Example] = itertools.chain.from_iterable(
-        examples("train", 2_000, recipe.seed * 1_000 + block) for block in itertools.count()
+        examples("train", 2_000, first + block, rare=rare) for block in itertools.count()
     )
     filled = rows(source, tokenizer, recipe.width)
     while chosen := list(itertools.islice(filled, recipe.rows)):
