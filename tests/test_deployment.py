@@ -27,11 +27,20 @@ def test_models_lists_every_name_once():
         ({"endpoints": (BIG,), "routes": {"m": "nobody"}}, "nobody"),
         ({"endpoints": (BIG,), "split": {"nobody": 1.0}}, "nobody"),
         ({"endpoints": (BIG, SMALL), "split": {"big": 0.5, "small": 0.6}}, "1.1"),
+        ({"endpoints": (BIG, SMALL), "fallbacks": {"nobody": ("big",)}}, "nobody"),
+        ({"endpoints": (BIG, SMALL), "fallbacks": {"big": ("nobody",)}}, "nobody"),
     ],
 )
 def test_what_does_not_fit_is_refused(fields, named):
     with pytest.raises(ConfigError, match=named):
         Deployment("d", **fields)
+
+
+def test_fallbacks_go_by_the_model_asked_for_then_by_the_endpoint():
+    deployment = Deployment("d", (BIG, SMALL), fallbacks={"teacher": (), "big": ("big", "small")})
+    assert deployment.fallbacks_for("teacher", BIG) == ()
+    assert deployment.fallbacks_for("other", BIG) == (SMALL,)
+    assert deployment.fallbacks_for("student", SMALL) == ()
 
 
 def test_a_split_that_sums_to_one_is_taken():
@@ -44,3 +53,11 @@ def test_a_deployment_is_a_plain_value():
     assert msgspec.json.decode(msgspec.json.encode(deployment), type=Deployment) == deployment
     with pytest.raises(AttributeError):
         deployment.name = "e"
+
+
+def test_the_same_server_in_another_dialect_is_found():
+    twin = Endpoint("twin", BIG.url, model=BIG.model, dialect="responses")
+    elsewhere = Endpoint("elsewhere", "http://else/v1", model=BIG.model, dialect="messages")
+    deployment = Deployment("d", (BIG, elsewhere, twin))
+    assert deployment.twin(BIG, "responses") is twin
+    assert deployment.twin(BIG, "messages") is BIG

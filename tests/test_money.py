@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.config import shipped_prices
-from trimtab.money import Cost, Price, PriceTable, Usage, nanodollars, text_of
+from trimtab.money import Cost, Price, PriceTable, Usage, nanodollars, text_of, usage_of
 
 PRICE = Price(input=2.5, output=10, cache_read=1.25, cache_write=3.75, reasoning=12)
 TABLE = PriceTable(
@@ -63,6 +63,17 @@ def test_more_cached_than_read_never_makes_a_negative_cost():
     assert nanodollars(PRICE, Usage(output_tokens=1, reasoning_tokens=3)) >= 0
 
 
+def test_a_write_for_an_hour_and_the_batch_rate_are_priced_apart():
+    usage = Usage(input_tokens=100, output_tokens=10, cache_write_tokens=60, cache_write_1h_tokens=20)
+    price = Price(input=2, output=4, cache_write=2.5, cache_write_1h=4, batch=0.5)
+    # 40 fresh × 2,000 + 40 × 2,500 + 20 × 4,000 + 10 × 4,000
+    assert nanodollars(price, usage) == 300_000
+    batch = Usage(input_tokens=100, output_tokens=10, cache_write_tokens=60, cache_write_1h_tokens=20, batch=True)
+    assert nanodollars(price, batch) == 150_000
+    assert nanodollars(Price(input=2, output=4, cache_write=2.5), usage) == 80_000 + 60 * 2_500 + 40_000
+    assert nanodollars(Price(input=2, output=4), batch) == 200_000 + 40_000
+
+
 @given(prices, usages(), usages())
 def test_the_cost_of_a_sum_is_the_sum_of_the_costs(price, one, two):
     """Each amount is rounded to a whole nano-dollar, so up to 1.5 apart; large ones add float error of 1e-15 or so."""
@@ -119,3 +130,120 @@ def test_the_shipped_prices_parse_and_are_plausible():
 )
 def test_amounts_for_people(nano, text):
     assert text_of(nano) == text
+
+
+counts = st.integers(0, 10**7)
+
+
+@st.composite
+def spent(draw):
+    """The tokens of one call as they really were: fresh, read, written for 5 min, for 1 h, plain output, reasoning."""
+    return tuple(draw(counts) for _ in range(6))
+
+
+def openai(fresh, read, for_5m, for_1h, plain, reasoning):
+    """As OpenAI's chat completions tell it (and OpenRouter's, which adds what a cache wrote)."""
+    given, output = fresh + read + for_5m + for_1h, plain + reasoning
+    return {
+        "prompt_tokens": given,
+        "completion_tokens": output,
+        "total_tokens": given + output,
+        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": for_5m + for_1h, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reasoning},
+    }
+
+
+def responses(*parts):
+    """As OpenAI's responses tell it."""
+    names = {"prompt": "input", "completion": "output"}
+    told = {}
+    for name, value in openai(*parts).items():
+        first, _, rest = name.partition("_")
+        told[f"{names.get(first, first)}_{rest}"] = value
+    return told
+
+
+def anthropic(fresh, read, for_5m, for_1h, plain, reasoning):
+    """As Anthropic's messages tell it: the input without what the cache read and wrote."""
+    return {
+        "input_tokens": fresh,
+        "output_tokens": plain + reasoning,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": for_5m + for_1h,
+        "cache_creation": {"ephemeral_5m_input_tokens": for_5m, "ephemeral_1h_input_tokens": for_1h},
+        "service_tier": "standard",
+    }
+
+
+@given(spent())
+def test_every_convention_tells_the_same_tokens(parts):
+    fresh, read, for_5m, for_1h, plain, reasoning = parts
+    whole = Usage(fresh + read + for_5m + for_1h, plain + reasoning, read, for_5m + for_1h, reasoning)
+    assert whole.fresh_tokens == fresh
+    assert usage_of(openai(*parts)) == usage_of(responses(*parts)) == whole
+    told = usage_of(anthropic(*parts))
+    assert (told.input_tokens, told.output_tokens, told.cache_read_tokens) == (
+        whole.input_tokens,
+        whole.output_tokens,
+        read,
+    )
+    assert (told.cache_write_tokens, told.cache_write_1h_tokens, told.fresh_tokens) == (for_5m + for_1h, for_1h, fresh)
+
+
+@given(spent())
+def test_reasoning_beside_the_output_is_added_to_it(parts):
+    fresh, read, *_, plain, reasoning = parts
+    raw = {"prompt_tokens": fresh + read, "completion_tokens": plain, "total_tokens": fresh + read + plain + reasoning}
+    raw["completion_tokens_details"] = {"reasoning_tokens": reasoning}
+    told = usage_of(raw)
+    assert (told.output_tokens, told.reasoning_tokens) == (plain + reasoning, reasoning)
+
+
+NAMES = st.sampled_from(
+    sorted(
+        {*openai(*[1] * 6), *responses(*[1] * 6), *anthropic(*[1] * 6), "prompt_cache_hit_tokens", "reasoning_tokens"}
+        | {"cached_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "cache_write_tokens"}
+    )
+)
+SCALARS = st.none() | st.booleans() | st.integers(-5, 2**41) | st.floats() | st.text(max_size=3) | st.integers(0, 50)
+NESTED = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
+)
+
+
+@given(st.dictionaries(NAMES, NESTED, max_size=8) | NESTED)
+def test_whatever_comes_the_classes_fit_into_each_other(raw):
+    usage = usage_of(raw)
+    if usage is None:
+        return
+    assert usage.cache_read_tokens + usage.cache_write_tokens + usage.fresh_tokens == usage.input_tokens
+    assert 0 <= usage.cache_write_1h_tokens <= usage.cache_write_tokens
+    assert 0 <= usage.reasoning_tokens <= usage.output_tokens < 2**42
+    assert nanodollars(PRICE, usage) >= 0
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(None, {}, [], "x", 3, {"total_tokens": 5}),
+        {"prompt_tokens": "ten", "completion_tokens": 4},
+        {"prompt_tokens": 10, "completion_tokens": -4},
+        {"prompt_tokens": 10**30},
+        {"prompt_tokens": True, "completion_tokens": None},
+    ],
+)
+def test_a_usage_that_cannot_be_read_is_unknown_and_not_zero(raw):
+    assert usage_of(raw) is None
+
+
+def test_particular_shapes():
+    assert usage_of({"prompt_tokens": 9}) == Usage(input_tokens=9)  # embeddings have no output
+    assert usage_of({"prompt_tokens": 0, "completion_tokens": 0}) == Usage()
+    # Bedrock and LiteLLM write Anthropic's names beside an input that includes them.
+    mixed = {"prompt_tokens": 100, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}
+    assert usage_of(mixed) == Usage(input_tokens=100, cache_read_tokens=60, cache_write_tokens=30)
+    deepseek = {"prompt_tokens": 100, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}
+    assert usage_of(deepseek).fresh_tokens == 36
+    outside = {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 600}}
+    assert usage_of(outside) == Usage(input_tokens=610, cache_read_tokens=600)
+    assert usage_of({"input_tokens": 1, "output_tokens": 1, "service_tier": "batch"}).batch

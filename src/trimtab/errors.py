@@ -6,7 +6,8 @@ TrimtabError
 ├── PortInUse            a server cannot listen where it was told to
 ├── FormatError          a file or a record from outside cannot be read
 ├── StoreError           the trace or artefact store refused
-│   └── DiskFull         no room is left; nothing that was acknowledged is lost
+│   ├── DiskFull         no room is left; nothing that was acknowledged is lost
+│   └── StoreBusy        another process holds the store, or a lock on a day file
 ├── UpstreamError        a model server did not answer as it should
 ├── ModelError           a model folder is missing, broken or of an unknown shape
 ├── RequestRefused       a request cannot be served; carries the HTTP status and the field at fault
@@ -70,6 +71,10 @@ class StoreError(TrimtabError):
 
 class DiskFull(StoreError):
     """No room is left on the store's disk."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store, or a lock on a day file; later it may go."""
 
 
 class UpstreamError(TrimtabError):

@@ -1,17 +1,24 @@
-"""What a call costs: Usage × Price = Cost. Knows no models and no files.
+"""What a call costs: Usage × Price = Cost, and a provider's own usage object as a Usage. Knows no models and no files.
 
 Amounts are whole nano-dollars (10⁻⁹ USD), so that sums are exact. An unknown price is None, never 0.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+# More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
+_MAX_COUNT = 2**40
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     """Tokens of one call, in OpenTelemetry's convention: `input_tokens` includes cached tokens.
 
-    `estimated` marks counts that the provider did not give (a cut stream, say).
+    `cache_write_tokens` holds every token that a cache stored, `cache_write_1h_tokens` those among them stored for an
+    hour and not for five minutes; `reasoning_tokens` are among `output_tokens`. `batch` marks a call made at the batch
+    rate. `estimated` marks counts that the provider did not give (a cut stream, say).
     """
 
     input_tokens: int = 0
@@ -20,6 +27,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    cache_write_1h_tokens: int = 0
+    batch: bool = False
 
     @property
     def fresh_tokens(self) -> int:
@@ -29,13 +38,18 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """US dollars per million tokens, per usage class. A class without its own price pays the class above it:
-    cache read and cache write pay `input`, reasoning pays `output` (reasoning tokens are part of `output_tokens`)."""
+    cache read and cache write pay `input`, a cache write for an hour pays `cache_write`, reasoning pays `output`.
+
+    `batch` is no price but the share of all of them that a batch call pays (0.5: half price); without it the full one.
+    """
 
     input: float
     output: float
     cache_read: float | None = None
     cache_write: float | None = None
     reasoning: float | None = None
+    cache_write_1h: float | None = None
+    batch: float | None = None
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -72,16 +86,74 @@ def nanodollars(price: Price, usage: Usage) -> int:
     """Σ over usage classes of tokens × USD per million, in nano-dollars (1 USD per million tokens = 1,000 a token)."""
     read = price.input if price.cache_read is None else price.cache_read
     write = price.input if price.cache_write is None else price.cache_write
+    write_1h = write if price.cache_write_1h is None else price.cache_write_1h
     reasoning = price.output if price.reasoning is None else price.reasoning
     plain_output = max(0, usage.output_tokens - usage.reasoning_tokens)
     dollars_per_million = (
         usage.fresh_tokens * price.input
         + usage.cache_read_tokens * read
-        + usage.cache_write_tokens * write
+        + max(0, usage.cache_write_tokens - usage.cache_write_1h_tokens) * write
+        + usage.cache_write_1h_tokens * write_1h
         + plain_output * price.output
         + usage.reasoning_tokens * reasoning
     )
-    return round(dollars_per_million * 1000)
+    share = price.batch if usage.batch and price.batch is not None else 1.0
+    return round(dollars_per_million * share * 1000)
+
+
+def usage_of(raw: Any) -> Usage | None:
+    """A provider's own usage object in the neutral convention; None where there is none, or where it names no count
+    of tokens that can be read: an unknown usage has an unknown cost, not 0.
+
+    OpenAI's input includes what a cache read or wrote. Anthropic's excludes both, so they are added; so they are where
+    the cached tokens are more than the input, which can only mean that the input leaves them out. Reasoning tokens
+    belong to the output; they are added where the provider's own total says that its output leaves them out.
+    Of the result always holds: cache read + cache write <= input, write for 1 h <= cache write, reasoning <= output.
+    """
+    if not isinstance(raw, dict) or not _is_readable(raw):
+        return None
+    given = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
+    output = _count(raw, "completion_tokens") or _count(raw, "output_tokens")
+    read, written, written_1h, included = _cached(raw)
+    if not included or read + written > given:
+        given += read + written
+    details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
+    reasoning = _count(details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
+    if reasoning > output or (reasoning and _count(raw, "total_tokens") == given + output + reasoning):
+        output += reasoning
+    return Usage(
+        input_tokens=given,
+        output_tokens=output,
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=reasoning,
+        cache_write_1h_tokens=min(written_1h, written),
+        batch=raw.get("service_tier") == "batch",
+    )
+
+
+def _cached(raw: dict[str, Any]) -> tuple[int, int, int, bool]:
+    """Tokens that a cache read, wrote, and wrote for an hour; and whether the input count includes them."""
+    if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
+        kinds = raw.get("cache_creation")
+        for_5m, for_1h = _count(kinds, "ephemeral_5m_input_tokens"), _count(kinds, "ephemeral_1h_input_tokens")
+        written = max(_count(raw, "cache_creation_input_tokens"), for_5m + for_1h)
+        return _count(raw, "cache_read_input_tokens"), written, for_1h, "prompt_tokens" in raw
+    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
+    read = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
+    return read, _count(details, "cache_write_tokens"), 0, True
+
+
+def _is_readable(raw: dict[str, Any]) -> bool:
+    """Whether it has a count of input or output, and none that is no count."""
+    names = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
+    main = [raw[name] for name in names if raw.get(name) is not None]
+    return bool(main) and all(type(number) is int and 0 <= number < _MAX_COUNT for number in main)
+
+
+def _count(holder: Any, name: str) -> int:
+    number = holder.get(name) if isinstance(holder, dict) else None
+    return number if type(number) is int and 0 < number < _MAX_COUNT else 0
 
 
 def text_of(nano: int | None) -> str:

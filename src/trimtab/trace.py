@@ -37,7 +37,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Times: `started_ns` is Unix time in ns; `ttft_ms` is the time to the first chunk of a stream, None when not
     streamed; `duration_ms` is from the request's arrival to its end; `overhead_ms` is the gateway's own share.
-    Money: `cost_nanodollars` is None where the price is unknown. `raw_usage` is the provider's own object.
+    Money: `cost_nanodollars` is None where the price is unknown; `priced_as` is the name that was looked up in the
+    price table, and `price_table` the version that had it. `raw_usage` is the provider's own object.
     Who: `trace_id` is one unit of work; `session` one conversation; `derived` is True where no header named the
     agent and it was told from a fingerprint of system prompt and tools.
     """
@@ -70,6 +71,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw_usage: dict[str, Any] | None = None
     cost_nanodollars: int | None = None
     price_table: str = ""
+    priced_as: str = ""
 
 
 class Payload(msgspec.Struct, frozen=True):

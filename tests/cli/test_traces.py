@@ -126,3 +126,39 @@ def test_a_file_of_nothing_but_bad_lines_fails(trimtab, tmp_path):
         check=False,
     )
     assert done.returncode == 5 and "2 bad" in done.stdout
+
+
+def test_reprice(trimtab, store, tmp_path):
+    """The three calls of 100 → 7 tokens with 40 of them cached were priced by a table that charged 1,000 each."""
+    with (tmp_path / "trimtab.toml").open("a") as file:
+        file.write('[prices]\nversion = "mine-2"\n')
+    said = trimtab("reprice", "--dry-run")
+    assert "3 calls, 0 would change" in said and "kept at their old cost: 3 calls of dealer," in said
+    with (tmp_path / "trimtab.toml").open("a") as file:
+        file.write("[prices.models]\ndealer = { input = 1, cache_read = 0, output = 2 }\n")
+    assert "3 calls, 3 would change: $0.000003 before, $0.000222 after" in trimtab("reprice", "--dry-run")
+    assert json.loads(trimtab("reprice", "--json", "--since", "1h"))["calls"] == 0
+    report = json.loads(trimtab("reprice", "--json"))
+    assert (report["changed"], report["new_nanodollars"], report["table"]) == (3, 222_000, "mine-2")
+    assert json.loads(trimtab("list", "--json"))[0]["cost_nanodollars"] == 222_000
+
+
+def test_erase_asks_or_is_told(trimtab, store):
+    assert "give --yes" in trimtab("erase", "--session", "s", code=2)
+    assert "nothing says what to erase" in trimtab("erase", "--yes", code=2)
+    assert "there is no store" in trimtab("erase", "--user", "u", "--yes", "--store", "none", code=2)
+    assert "erased 0 traces" in trimtab("erase", "--user", "nobody", "--yes")
+    report = json.loads(trimtab("erase", "--session", "s", "--trace", "abcdef", "--yes", "--json"))
+    assert (report["traces"], report["calls"], report["bodies"], report["scores"]) == (1, 3, 3, 1)
+    assert "no traces" in trimtab("list")
+    assert all(b"four cars" not in path.read_bytes() for path in store.rglob("*") if path.is_file())
+
+
+def test_prune(trimtab, store):
+    """The calls of the sample store are of November 2025."""
+    assert "set store.keep_days" in trimtab("prune", code=2)
+    assert "1 day files would go" in trimtab("prune", "--keep-days", "7", "--dry-run")
+    assert json.loads(trimtab("prune", "--keep-days", "40000", "--json")) == {"keep_days": 40000, "days": []}
+    (store.parent / "trimtab.toml").write_text('[store]\nfolder = "kept"\nkeep_days = 7\n')
+    assert "calls-2025-11-22.sqlite" in trimtab("prune")
+    assert "no traces" in trimtab("list")

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -55,6 +56,10 @@ class Running:
             return response.status, {k.lower(): v for k, v in response.getheaders()}, response.read()
         finally:
             connection.close()
+
+    def admin(self, body=b"", headers=None, method="GET", path="/admin/deployment"):
+        """`ask`, of the admin port."""
+        return Running.ask(SimpleNamespace(host=urlsplit(self.process.admin).netloc), body, headers, method, path)
 
     def get(self, path):
         return self.ask(b"", method="GET", path=path)

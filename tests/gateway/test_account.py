@@ -5,6 +5,7 @@ from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import wire
 from trimtab.gateway.account import Account
+from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
 from trimtab.money import Price, PriceTable
 from trimtab.trace import EndState
@@ -34,7 +35,7 @@ def test_the_price_is_looked_up_by_the_endpoints_name_for_it_then_by_the_model(t
         (Endpoint(name="e", url="http://e", price="x"), None),
     ):
         made = account(tmp_path, endpoint)
-        made.answered("m", "stop", usage)
+        made.answered(Answer("m", "stop", usage))
         assert made.call(EndState.COMPLETE).cost_nanodollars == cost
 
 

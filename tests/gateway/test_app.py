@@ -56,21 +56,30 @@ def test_a_bad_score_is_refused(gateway, score):
     "headers", [{"Host": "evil.example"}, {"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=x"}]
 )
 def test_admin_is_for_this_machine_alone(gateway, headers):
-    assert gateway.ask(b"", headers, method="GET", path="/admin/deployment")[0] == 403
-    assert gateway.ask(b"{}", headers, method="PUT", path="/admin/deployment")[0] == 403
+    assert gateway.admin(b"", headers)[0] == 403
+    assert gateway.admin(b"{}", headers, "PUT")[0] == 403
+
+
+def test_admin_paths_are_not_on_the_public_port(gateway):
+    for method in ("GET", "PUT"):
+        status, _, body = gateway.ask(b"{}", {"Host": "127.0.0.1"}, method, "/admin/deployment")
+        assert status == 404 and b"admin_port" in body
+    assert gateway.admin()[0] == 200
+    assert gateway.admin(path="/health/ready")[0] == 200
+    assert gateway.admin(HELLO, method="POST", path="/v1/chat/completions")[0] == 404
 
 
 @pytest.mark.parametrize("bad", [b"{", b"{}", b'{"name":"x","endpoints":[]}', b'{"name":"x","endpoints":[],"y":1}'])
 def test_a_bad_deployment_is_refused_and_the_old_one_stays(gateway, bad):
-    before = gateway.get("/admin/deployment")[2]
-    status, _, body = gateway.ask(bad, method="PUT", path="/admin/deployment")
+    before = gateway.admin()[2]
+    status, _, body = gateway.admin(bad, method="PUT")
     assert (status, json.loads(body)["error"]["code"]) == (400, "bad_deployment")
-    assert gateway.get("/admin/deployment")[2] == before
+    assert gateway.admin()[2] == before
     assert gateway.ask(HELLO)[0] == 200
 
 
 def test_a_swap_under_load_loses_no_request(gateway):
-    before = json.loads(gateway.get("/admin/deployment")[2])
+    before = json.loads(gateway.admin()[2])
     gateway.upstream.script = Script(body=answer(), wait_s=0.02)
     answers, stop = [], threading.Event()
 
@@ -86,7 +95,7 @@ def test_a_swap_under_load_loses_no_request(gateway):
             thread.start()
         try:
             for wanted in (after, before, after):
-                assert gateway.ask(wanted, method="PUT", path="/admin/deployment")[0] == 200
+                assert gateway.admin(wanted, method="PUT")[0] == 200
                 enough = len(answers) + 30
                 while len(answers) < enough:
                     stop.wait(0.01)
@@ -94,7 +103,7 @@ def test_a_swap_under_load_loses_no_request(gateway):
             stop.set()
             for thread in threads:
                 thread.join(20)
-            assert gateway.ask(before, method="PUT", path="/admin/deployment")[0] == 200
+            assert gateway.admin(before, method="PUT")[0] == 200
     assert {status for status, _ in answers} == {200}
     assert {name for _, name in answers} == {"main", "new"}
-    assert json.loads(gateway.get("/admin/deployment")[2]) == before
+    assert json.loads(gateway.admin()[2]) == before

@@ -8,8 +8,7 @@ import pytest
 from trimtab.endpoint import Endpoint
 from trimtab.errors import RequestRefused
 from trimtab.gateway import attribution, wire
-from trimtab.gateway.chain import Notes, Reply, Request, fold
-from trimtab.gateway.upstream import UpstreamFailed
+from trimtab.gateway.chain import Notes, Reply, Request, UpstreamFailed, fold
 
 BODY = b'{"model":"m"}'
 

@@ -1,6 +1,9 @@
 """The recorder: off the request path, bounded, counted, and written by the real store."""
 
+import asyncio
+import contextlib
 import logging
+import sqlite3
 import threading
 import time
 
@@ -9,8 +12,14 @@ import pytest
 
 from trimtab.errors import DiskFull
 from trimtab.gateway.recorder import Recorder
+from trimtab.store import schema
+from trimtab.store.entry import Entry
+from trimtab.store.spill import Spill
 from trimtab.store.traces import TraceReader, TraceWriter
-from trimtab.trace import Call, EndState, Score
+from trimtab.trace import Call, EndState, Record, Score
+
+FULL = "full".format
+
 
 REQUEST = b'{"model": "m", "messages": []}'
 TRACE = "ab" * 16
@@ -41,12 +50,15 @@ class Gate:
     def append_scores(self, trace_id, scores):
         self.writer.append_scores(trace_id, scores)
 
+    def housekeep(self):
+        self.writer.housekeep()
+
     def close(self):
         self.writer.close()
 
 
 def test_what_is_submitted_is_in_the_store_after_close(tmp_path):
-    recorder = Recorder(TraceWriter(tmp_path), limit=1000, bodies=True)
+    recorder = Recorder(TraceWriter(tmp_path), limit=1000, keeps=FULL)
     for number in range(700):
         recorder.submit(call(number), REQUEST, b'{"choices": []}', 50)
     recorder.submit_scores(TRACE, [Score("success", 1.0, "oracle")])
@@ -56,11 +68,11 @@ def test_what_is_submitted_is_in_the_store_after_close(tmp_path):
     assert trace.payloads["c3"].request == {"model": "m", "messages": []}
     assert trace.payloads["c3"].response == {"choices": []}
     assert trace.scores == (Score("success", 1.0, "oracle"),)
-    assert recorder.counts() == {"waiting": 0, "written": 701, "dropped": 0, "failed": 0}
+    assert recorder.counts() == {"waiting": 0, "written": 701, "spilled": 0, "dropped": 0, "failed": 0}
 
 
 def test_it_is_written_soon_without_being_closed(tmp_path):
-    recorder = Recorder(TraceWriter(tmp_path), limit=10, bodies=True)
+    recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=FULL)
     recorder.submit(call(1), REQUEST, None, 50)
     give_up = time.monotonic() + 10
     while recorder.written == 0:
@@ -72,7 +84,7 @@ def test_it_is_written_soon_without_being_closed(tmp_path):
 
 def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path):
     gate = Gate(tmp_path)
-    recorder = Recorder(gate, limit=5, bodies=True)
+    recorder = Recorder(gate, limit=5, keeps=FULL)
     recorder.submit(call(0), REQUEST, None, 1)
     assert gate.entered.wait(10)
     for number in range(1, 21):
@@ -81,12 +93,12 @@ def test_a_full_queue_drops_and_counts_and_never_waits(tmp_path):
     gate.open.set()
     recorder.close()
     assert len(TraceReader(tmp_path).trace(TRACE).calls) == 6
-    assert recorder.counts() == {"waiting": 0, "written": 6, "dropped": 15, "failed": 0}
+    assert recorder.counts() == {"waiting": 0, "written": 6, "spilled": 0, "dropped": 15, "failed": 0}
 
 
 def test_large_bodies_are_bounded_by_their_bytes(tmp_path):
     gate = Gate(tmp_path)
-    recorder = Recorder(gate, limit=1000, bodies=True)
+    recorder = Recorder(gate, limit=1000, keeps=FULL)
     recorder.submit(call(0), REQUEST, None, 200 * 2**20)
     assert gate.entered.wait(10)
     recorder.submit(call(1), REQUEST, None, 100 * 2**20)
@@ -98,7 +110,7 @@ def test_large_bodies_are_bounded_by_their_bytes(tmp_path):
 def test_a_full_disk_is_counted_and_told_once(tmp_path, caplog):
     gate = Gate(tmp_path, DiskFull("no room"))
     gate.open.set()
-    recorder = Recorder(gate, limit=100, bodies=True)
+    recorder = Recorder(gate, limit=100, keeps=FULL)
     with caplog.at_level(logging.ERROR):
         for number in range(3):
             recorder.submit(call(number), REQUEST, None, 1)
@@ -110,7 +122,7 @@ def test_a_full_disk_is_counted_and_told_once(tmp_path, caplog):
 
 
 def test_one_record_that_the_store_refuses_costs_no_other(tmp_path, caplog):
-    recorder = Recorder(TraceWriter(tmp_path), limit=100, bodies=True)
+    recorder = Recorder(TraceWriter(tmp_path), limit=100, keeps=FULL)
     for number in range(5):
         poison = msgspec.structs.replace(call(number), cost_nanodollars=2**70 if number == 2 else 1)
         recorder.submit(poison, REQUEST, None, 1)
@@ -121,21 +133,169 @@ def test_one_record_that_the_store_refuses_costs_no_other(tmp_path, caplog):
 
 @pytest.mark.parametrize("bodies", [True, False])
 def test_bodies_are_kept_only_if_wanted(tmp_path, bodies):
-    recorder = Recorder(TraceWriter(tmp_path), limit=10, bodies=bodies)
+    recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=lambda model: "full" if bodies else "metadata")
     recorder.submit(call(1), REQUEST, None, 1)
     recorder.close()
     assert bool(TraceReader(tmp_path).trace(TRACE).payloads) == bodies
 
 
 def test_a_body_that_is_no_json_keeps_the_call(tmp_path):
-    recorder = Recorder(TraceWriter(tmp_path), limit=10, bodies=True)
+    recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=FULL)
     recorder.submit(call(1), b'{"model": "\xff"}', None, 1)
     recorder.close()
     assert len(TraceReader(tmp_path).trace(TRACE).calls) == 1
 
 
 def test_recording_off_takes_nothing():
-    recorder = Recorder(None, limit=10, bodies=False)
+    recorder = Recorder(None, limit=10, keeps=FULL)
     recorder.submit(call(1), REQUEST, None, 1)
     recorder.close()
     assert recorder.healthy and recorder.waiting == 0
+
+
+class Slow:
+    """A spill whose disk does not answer until it is opened."""
+
+    def __init__(self, folder, room=10**7):
+        self.spill = Spill(folder, room)
+        self.open = threading.Event()
+        self.entered = threading.Event()
+
+    def __bool__(self):
+        return bool(self.spill)
+
+    def append(self, entries):
+        self.entered.set()
+        assert self.open.wait(20)
+        return self.spill.append(entries)
+
+    def replay(self, sink):
+        return self.spill.replay(sink)
+
+    def close(self):
+        self.spill.close()
+
+
+def until(holds):
+    give_up = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def stuck(tmp_path, spill, limit=5):
+    """A recorder whose writer waits for the disk, with one call in its hands."""
+    gate = Gate(tmp_path)
+    recorder = Recorder(gate, limit=limit, keeps=FULL, spill=spill)
+    recorder.submit(call(0), REQUEST, None, 1)
+    assert gate.entered.wait(10)
+    return gate, recorder
+
+
+def recorded(folder):
+    return {held.id for held in TraceReader(folder).trace(TRACE).calls}
+
+
+def test_what_the_memory_cannot_hold_spills_and_is_written_when_the_writer_catches_up(tmp_path):
+    gate, recorder = stuck(tmp_path, Spill(tmp_path, 10**7))
+    for number in range(1, 101):
+        recorder.submit(call(number), REQUEST, None, 1)
+    recorder.submit_scores(TRACE, [Score("success", 1.0)])
+    until(lambda: recorder.spilled >= 96)
+    assert (recorder.waiting + recorder.spilled, recorder.dropped) == (101, 0)
+    gate.open.set()
+    until(lambda: recorder.written == 102)
+    assert recorded(tmp_path) == {f"c{number}" for number in range(101)}
+    assert TraceReader(tmp_path).trace(TRACE).scores == (Score("success", 1.0),)
+    recorder.close()
+    assert not list(tmp_path.glob("spill-*")) and recorder.failed == 0
+
+
+def test_a_full_spill_drops_and_counts(tmp_path):
+    gate, recorder = stuck(tmp_path, Spill(tmp_path, 3_000))
+    for number in range(1, 101):
+        recorder.submit(call(number), REQUEST, None, 1)
+    until(lambda: recorder.spilled + recorder.dropped >= 95)
+    assert recorder.dropped > 50 and recorder.spilled > 0
+    gate.open.set()
+    recorder.close()
+    assert len(recorded(tmp_path)) == 101 - recorder.dropped == recorder.written
+
+
+def test_what_was_spilled_before_a_death_is_written_at_the_next_start(tmp_path):
+    TraceWriter(tmp_path).close()
+    Spill(tmp_path, 10**6).append([Entry(Record(call(7)))])
+    recorder = Recorder(TraceWriter(tmp_path), limit=5, keeps=FULL, spill=Spill(tmp_path, 10**6))
+    until(lambda: recorder.written == 1)
+    assert recorded(tmp_path) == {"c7"}
+    recorder.close()
+
+
+def test_requests_do_not_wait_for_a_disk_that_answers_nobody(tmp_path):
+    """Neither the store nor the spill answers; the event loop goes on all the same, and memory stays bounded."""
+    slow = Slow(tmp_path)
+    gate, recorder = stuck(tmp_path, slow, limit=50)
+
+    async def serve():
+        beats = 0
+        for number in range(1, 5_001):
+            recorder.submit(call(number), REQUEST, None, 1)
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+                beats += 1
+        return beats
+
+    # Had any of it waited for the disk, the loop would stand until the gate's 20 s are over and fail.
+    assert asyncio.run(asyncio.wait_for(serve(), 15)) == 500
+    assert slow.entered.wait(10) and not gate.open.is_set()
+    assert recorder.waiting <= 50 + 2_000 and recorder.dropped >= 5_000 - 50 - 2_000 - 100
+    slow.open.set()
+    gate.open.set()
+    recorder.close()
+    assert recorder.written + recorder.dropped == 5_001 and recorder.failed == 0
+    assert len(recorded(tmp_path)) == recorder.written
+
+
+def test_a_store_that_does_not_answer_gets_no_new_calls(tmp_path):
+    """What waits in memory would be lost with the process; the spill is not."""
+    gate, recorder = stuck(tmp_path, Spill(tmp_path, 10**6), limit=1000)
+    time.sleep(0.6)
+    recorder.submit(call(1), REQUEST, None, 1)
+    until(lambda: recorder.spilled == 1)
+    gate.open.set()
+    until(lambda: recorder.written == 2)
+    recorder.submit(call(2), REQUEST, None, 1)
+    recorder.close()
+    assert recorded(tmp_path) == {"c0", "c1", "c2"}
+
+
+def test_a_locked_day_file_sends_its_calls_to_the_spill_and_loses_none(tmp_path, monkeypatch):
+    plain = schema.open_for_writing
+
+    def hasty(path):
+        connection = plain(path)
+        connection.execute("PRAGMA busy_timeout=50")
+        return connection
+
+    monkeypatch.setattr(schema, "open_for_writing", hasty)
+    recorder = Recorder(TraceWriter(tmp_path), limit=100, keeps=FULL, spill=Spill(tmp_path, 10**6))
+    recorder.submit(call(0), REQUEST, None, 1)
+    until(lambda: recorder.written == 1)
+    with contextlib.closing(sqlite3.connect(schema.day_files(tmp_path)[0], isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(1, 4):
+            recorder.submit(call(number), REQUEST, None, 1)
+        until(lambda: recorder.spilled == 3)
+    until(lambda: recorder.written == 4)
+    assert recorded(tmp_path) == {"c0", "c1", "c2", "c3"}
+    recorder.close()
+
+
+def test_what_is_recorded_is_by_model(tmp_path):
+    kept = {"secret": "off", "lab": "metadata"}
+    recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=lambda model: kept.get(model, "full"))
+    for number, model in enumerate(("secret", "lab", "other")):
+        recorder.submit(msgspec.structs.replace(call(number), request_model=model), REQUEST, None, 1)
+    recorder.close()
+    trace = TraceReader(tmp_path).trace(TRACE)
+    assert [held.id for held in trace.calls] == ["c1", "c2"] and set(trace.payloads) == {"c2"}

@@ -3,11 +3,14 @@
 import itertools
 import json
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.upstream import DONE, TEXT, TOOL_CALL, TOOLS, USAGE, USAGE_CHUNK, WORDS, chunk
+from trimtab.gateway import wire
+from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.stream import Relay
 from trimtab.trace import EndState
 
@@ -15,7 +18,8 @@ GOOD = [*TEXT, USAGE_CHUNK, DONE]
 
 
 def fed(events, hide_usage=False, close=True):
-    relay = Relay(hide_usage)
+    head = wire.Head(stream_options=msgspec.Raw(b"null" if hide_usage else b'{"include_usage": true}'))
+    relay = Relay(CHAT, head)
     out = b"".join(relay.feed(event) for event in events)
     return relay, out + (relay.close() if close else b"")
 

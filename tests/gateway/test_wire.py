@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import RequestRefused
 from trimtab.gateway import wire
-from trimtab.money import Usage
+from trimtab.gateway.dialects.chat import CHAT
 
 KEYS = st.sampled_from(["model", "stream", "stream_options", "tëxt", 'quo"te', "back\\slash", "", "n", "{", "a,b"])
 LEAVES = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6) | st.text()
@@ -74,14 +74,14 @@ def test_members_find_every_value(body):
 
 def test_a_body_that_needs_no_change_is_the_same_object():
     body = b'{ "model" : "m", "messages": [] }'
-    assert wire.outgoing(body, wire.head(body), "m") is body
-    assert wire.outgoing(body, wire.head(body), "") is body
+    assert CHAT.outgoing(body, wire.head(body), "m") is body
+    assert CHAT.outgoing(body, wire.head(body), "") is body
 
 
 def test_only_the_models_name_changes():
     body = b'{"temperature":1.0, "model" : "mine" ,"x":{"model":"mine"},"cache_control":null}'
     expected = b'{"temperature":1.0, "model" : "theirs" ,"x":{"model":"mine"},"cache_control":null}'
-    assert wire.outgoing(body, wire.head(body), "theirs") == expected
+    assert CHAT.outgoing(body, wire.head(body), "theirs") == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_only_the_models_name_changes():
 )
 def test_streams_are_asked_for_usage(given_options, sent_options):
     body = b'{"model":"m","stream":true' + given_options + b"}\n"
-    assert wire.outgoing(body, wire.head(body), "m") == b'{"model":"m","stream":true' + sent_options + b"}\n"
+    assert CHAT.outgoing(body, wire.head(body), "m") == b'{"model":"m","stream":true' + sent_options + b"}\n"
 
 
 @pytest.mark.parametrize(
@@ -106,33 +106,3 @@ def test_a_body_that_is_no_request_is_refused(body):
     with pytest.raises(RequestRefused) as refused:
         wire.head(body)
     assert refused.value.status == 400
-
-
-def test_usage_keeps_both_conventions_apart():
-    openai = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 60}}
-    openai["completion_tokens_details"] = {"reasoning_tokens": 5}
-    assert wire.usage(openai) == Usage(input_tokens=100, output_tokens=7, cache_read_tokens=60, reasoning_tokens=5)
-    anthropic = {
-        "input_tokens": 10,
-        "output_tokens": 7,
-        "cache_read_input_tokens": 60,
-        "cache_creation_input_tokens": 30,
-    }
-    assert wire.usage(anthropic) == Usage(
-        input_tokens=100, output_tokens=7, cache_read_tokens=60, cache_write_tokens=30
-    )
-
-
-@pytest.mark.parametrize("raw", [None, {}, [], "x", 3])
-def test_no_usage_is_none_and_not_zero(raw):
-    assert wire.usage(raw) is None
-
-
-def test_usage_of_a_wrong_shape_counts_nothing():
-    raw = {
-        "prompt_tokens": "ten",
-        "completion_tokens": -4,
-        "prompt_cache_hit_tokens": 10**30,
-        "prompt_tokens_details": [1],
-    }
-    assert wire.usage(raw) == Usage()

@@ -89,8 +89,10 @@ def usual(seen):
 class Seen:
     """One request as it came."""
 
-    def __init__(self, body, headers, peer):
+    def __init__(self, body, headers, peer, method="POST", path=""):
         self.body = body
+        self.method = method
+        self.path = path
         self.headers = headers
         self.peer = peer
         self.cancelled = threading.Event()
@@ -111,7 +113,8 @@ class FakeUpstream:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     async def _answer(self, request):
-        seen = Seen(await request.read(), dict(request.headers), request.transport.get_extra_info("peername"))
+        peer = request.transport.get_extra_info("peername")
+        seen = Seen(await request.read(), dict(request.headers), peer, request.method, request.raw_path)
         self.seen.append(seen)
         script = self.script(seen) if callable(self.script) else self.script
         try:
@@ -142,7 +145,7 @@ class FakeUpstream:
 
     async def _start(self):
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_route("*", "/v1/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)

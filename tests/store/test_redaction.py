@@ -25,6 +25,7 @@ SECRETS = [
     f"hf_{TOKEN}",
     f"xoxb-12345678-{TOKEN}",
     f"AIza{TOKEN[:35]}",
+    f"tt-{TOKEN}-_Z",
     "AKIAIOSFODNN7EXAMPLE",
     f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{TOKEN}",
 ]

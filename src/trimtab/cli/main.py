@@ -14,7 +14,9 @@ from trimtab.errors import TrimtabError
 NOUNS = {
     "demo": "run the dealership end to end: engine, gateway, agents, and where money and seconds went",
     "serve": "run the gateway in front of any OpenAI-compatible endpoint",
-    "traces": "list, show, export and import what was recorded",
+    "doctor": "check the configuration, endpoints, prices, clock, store and disk",
+    "traces": "list, show, export, import, reprice and erase what was recorded",
+    "keys": "make, list and end the virtual keys that limit who may call and spend",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }

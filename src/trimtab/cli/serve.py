@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 
 
@@ -12,6 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("trimtab.toml"), help="the file (default trimtab.toml)")
     parser.add_argument("--host", help="address to listen on (default: the file's gateway.host)")
     parser.add_argument("--port", type=int, help="port to listen on, 0 for any free one (default: the file's)")
+    parser.add_argument("--workers", type=int, help="processes that serve (default: the file's gateway.workers)")
     parser.add_argument("--json", action="store_true", help="print one JSON line when ready: url and models")
     parser.add_argument("--attached", action="store_true", help="also end when standard input closes")
     parser.set_defaults(run=run)
@@ -25,17 +27,27 @@ def run(args: argparse.Namespace) -> int:
     settings = config.read(args.config)
     deployment = settings.deployment()
     host = args.host or settings.gateway.host
-    listener = server.listen(host, settings.gateway.port if args.port is None else args.port)
+    doors = server.open_doors(settings, host, settings.gateway.port if args.port is None else args.port)
     shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{listener.getsockname()[1]}/v1"
+    url = f"http://{shown}:{doors.public.getsockname()[1]}/v1"
+    admin = "http://{}:{}/admin".format(*doors.admin_address) if doors.admin_address else ""
 
     def ready() -> None:
         if args.json:
-            print(json.dumps({"url": url, "models": list(deployment.models)}), flush=True)
+            print(json.dumps({"url": url, "models": list(deployment.models), "admin": admin}), flush=True)
             return
         print(f"serving {', '.join(deployment.models)} at {url}", flush=True)
+        print(f"admin paths at {admin or 'no address'}", flush=True)
         kept = settings.store
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
-    server.run(settings, listener, ready, watch_stdin=args.attached)
+    lifeline = sys.stdin.fileno() if args.attached else None
+    service = server.Service(settings, doors, ready, args.config, lifeline)
+    workers = args.workers or settings.gateway.workers
+    if workers > 1:
+        from trimtab.gateway.supervisor import Supervisor
+
+        Supervisor(service, workers).run()
+    else:
+        server.run(service)
     return 0

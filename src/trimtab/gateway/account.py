@@ -6,14 +6,15 @@ import secrets
 import time
 from typing import Any
 
-from trimtab.gateway import attribution, http, wire
+import msgspec
+
+from trimtab.gateway import attribution, disclosure, estimate, http, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
+from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
-
-_KEYS = (b"authorization", b"x-api-key", b"api-key")
 
 
 class Account:
@@ -28,6 +29,8 @@ class Account:
         self.headers = tuple(headers)
         self.notes = Notes()
         self.body = b""
+        self.key = ""
+        self.operation = "chat"
         self.head: wire.Head | None = None
         self.who: Attribution | None = None
         self.status = 200
@@ -44,18 +47,31 @@ class Account:
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
 
-    def answered(self, model: Any, finish_reason: str | None, usage: Any) -> None:
-        """Note what the answer says of itself."""
-        self.response_model = model if isinstance(model, str) else ""
-        self.finish_reason = finish_reason
-        self.raw_usage = usage if isinstance(usage, dict) else None
+    def answered(self, answer: Answer, whole: bool = True) -> None:
+        """Note what the answer says of itself. The usage of one that is not `whole` is only what was counted so far."""
+        self.response_model = answer.model
+        self.finish_reason = answer.finish_reason
+        # A translated answer is counted as its provider counted it.
+        self.raw_usage = self.notes.source.usage if self.notes.source is not None else answer.usage
         self.usage = wire.usage(self.raw_usage)
+        if self.usage is not None and not whole:
+            self.usage = msgspec.structs.replace(self.usage, estimated=True)
+
+    def estimate(self) -> None:
+        """Of an answer that broke off: count its tokens by its bytes where the provider has not counted them all."""
+        guess = estimate.usage(self.body, self.response)
+        if self.usage is None:
+            self.usage = guess
+        elif self.usage.estimated and guess.output_tokens > self.usage.output_tokens:
+            # Some count the input at the start and the output at the end.
+            self.usage = msgspec.structs.replace(self.usage, output_tokens=guess.output_tokens)
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""
         pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
         if (endpoint := self.notes.endpoint) is not None:
             pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
+            pairs += [("fallback", "true" if self.notes.fallback else "false")]
         if self.overhead_ms is not None:
             pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
         return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
@@ -65,12 +81,17 @@ class Account:
         """The model that the client asked for."""
         return self.head.model if self.head else ""
 
+    @property
+    def priced_as(self) -> str:
+        """The name to look up in the price table; empty before an endpoint is asked."""
+        endpoint = self.notes.endpoint
+        return (endpoint.price_name or self.response_model or self.asked) if endpoint else ""
+
     def cost(self) -> tuple[int | None, str]:
         """Nano-dollars and the price table's version; None where the usage or the price is unknown."""
-        endpoint = self.notes.endpoint
-        if self.usage is None or endpoint is None:
+        model = self.priced_as
+        if self.usage is None or not model:
             return None, ""
-        model = endpoint.price_name or self.response_model or self.asked
         cost = self.live.prices.cost(model, self.usage)
         if cost is None:
             self.live.warn_unpriced(model)
@@ -81,7 +102,8 @@ class Account:
         """The finished call."""
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
-        failed = {"trimtab.step_error": "; ".join(self.notes.step_errors)} if self.notes.step_errors else {}
+        key = {"trimtab.key": self.key} if self.key else {}
+        given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
         return Call(
             id=self.id,
             trace_id=who.trace_id,
@@ -94,8 +116,9 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**who.tags, **failed},
+            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
             derived=who.derived,
+            operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
             request_model=self.asked,
@@ -103,21 +126,20 @@ class Account:
             stream=self.head is not None and self.head.streamed,
             status=self.status,
             finish_reason=self.finish_reason,
-            error=self._scrubbed(self.error),
+            error=self._scrubbed(self.error) if self.error else self.error,
             ttft_ms=self.ttft_ms,
             overhead_ms=self.overhead_ms,
             usage=self.usage or Usage(),
             raw_usage=self.raw_usage,
             cost_nanodollars=nanodollars,
             price_table=table,
+            priced_as=self.priced_as,
         )
 
-    def _scrubbed(self, text: str | None) -> str | None:
-        """`text` without the client's own key, should an upstream have echoed it."""
-        for name, held in self.headers if text else ():
-            key = held.decode("latin-1").removeprefix("Bearer ").strip() if name in _KEYS else ""
-            text = text.replace(key, "***") if text and key else text
-        return text
+    def _scrubbed(self, text: str) -> str:
+        """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""
+        ours = map(disclosure.key_of, self.live.serving.deployment.endpoints)
+        return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
 def _one_line(text: str) -> bytes:

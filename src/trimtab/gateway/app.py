@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
+from trimtab.config import Settings
 from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.dialects.table import DIALECTS
+from trimtab.gateway.passthrough import Passthrough, kept_below
+from trimtab.gateway.reload import Reloader
+from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -34,16 +42,28 @@ class Gateway:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self.services = services
         self.upstream = upstream
+        self.passthrough = Passthrough(services, upstream)
         self.started = int(time.time())
-        self.routes: dict[str, dict[str, Handler]] = {
-            "/v1/chat/completions": {"POST": self.chat},
-            "/v1/models": {"GET": self.models},
-            "/v1/scores": {"POST": self.scores},
+        # Where the admin paths answer; None: nowhere.
+        self.admin: tuple[str, int] | None = None
+        self.draining = False
+        self.reloader: Reloader | None = None
+        self.siblings: Siblings | None = None
+        watched: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self.alive},
             "/health/live": {"GET": self.alive},
             "/health/ready": {"GET": self.ready},
             "/metrics": {"GET": self.metrics},
+        }
+        self.routes: dict[str, dict[str, Handler]] = {
+            **{dialect.path: {"POST": functools.partial(self.exchange, dialect)} for dialect in DIALECTS},
+            "/v1/models": {"GET": self.models},
+            "/v1/scores": {"POST": self.scores},
+            **watched,
+        }
+        self.admin_routes: dict[str, dict[str, Handler]] = {
             "/admin/deployment": {"GET": self.deployment, "PUT": self.put_deployment},
+            **watched,
         }
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
@@ -53,14 +73,24 @@ class Gateway:
             await self.handler(scope)(scope, receive, send)
         except http.ClientGone:
             return None
+        except asyncio.CancelledError:
+            # At the end of the drain; what was cut has its record, and its connection is closed for it.
+            if not self.draining:
+                raise
         except TrimtabError as error:
             status, content = http.refusal(error)
-            await http.send_body(send, status, content)
+            await http.send_body(send, status, content, [http.JSON, *getattr(error, "headers", ())])
 
     def handler(self, scope: http.Scope) -> Handler:
         """The handler of a path and method; RequestRefused 404 or 405."""
         path, method = scope["path"], scope["method"]
-        handlers = self.routes.get(path)
+        is_admin = self.admin is not None and scope["server"] == self.admin
+        handlers = (self.admin_routes if is_admin else self.routes).get(path)
+        if handlers is None and path in self.admin_routes:
+            message = f"{path} does not answer here: admin paths have a port of their own (gateway.admin_port)"
+            raise RequestRefused(message, status=404, code="not_found")
+        if handlers is None and not is_admin and kept_below(path):
+            return self.passthrough.run
         if handlers is None:
             raise RequestRefused(f"there is nothing at {path}: see docs/gateway.md", status=404, code="not_found")
         handler = handlers.get("GET" if method == "HEAD" else method)
@@ -81,16 +111,19 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def chat(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        await Exchange(self.services, scope, receive, send).run()
+    async def exchange(self, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await Exchange(self.services, dialect, scope, receive, send).run()
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        names = self.services.live.serving.deployment.models
+        key = self.services.limits.identify(scope["headers"])
+        known = self.services.live.serving.deployment.models
+        names = [name for name in known if key is None or key.allows(name)]
         data = [{"id": name, "object": "model", "created": self.started, "owned_by": "trimtab"} for name in names]
         await http.send_json(send, 200, {"object": "list", "data": data})
 
     async def scores(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        content = await http.body(scope, receive, self.services.max_body_bytes)
+        self.services.limits.identify(scope["headers"])
+        content = await http.json_body(scope, receive, self.services.max_body_bytes)
         try:
             given = msgspec.json.decode(content, type=ScoreRequest)
         except msgspec.DecodeError as error:
@@ -104,13 +137,28 @@ class Gateway:
         await http.send_json(send, 200, {"status": "ok"})
 
     async def ready(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        recorder = self.services.recorder
-        state = {"recorder": recorder.healthy, "deployment": self.services.live.serving.deployment.name}
-        await http.send_json(send, 200 if recorder.healthy else 503, state)
+        healthy = self.services.recorder.healthy
+        name = self.services.live.serving.deployment.name
+        state: dict[str, Any] = {"recorder": healthy, "deployment": name, "draining": self.draining}
+        if self.reloader is not None:
+            state["config"] = self.reloader.state
+        await http.send_json(send, 200 if healthy and not self.draining else 503, state)
 
     async def metrics(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        text = self.services.meter.text(self.services.recorder.counts())
+        text = self.page()
+        if self.siblings is not None:
+            text = await asyncio.to_thread(self.siblings.merged, text)
         await http.send_body(send, 200, text.encode(), [http.TEXT])
+
+    def taken(self, settings: Settings) -> None:
+        """`settings` are served from now on: what is kept of a call changes too, and workers that start later know."""
+        self.services.recorder.keeps = settings.store.recorded
+        if self.siblings is not None:
+            self.siblings.keep(settings)
+
+    def page(self) -> str:
+        """This process's own metrics."""
+        return self.services.meter.text(self.services.recorder.counts())
 
     async def deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         _local_only(scope)
@@ -119,7 +167,7 @@ class Gateway:
     async def put_deployment(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         """Swap; a bad Deployment gets 400 and the old one stays."""
         _local_only(scope)
-        content = await http.body(scope, receive, self.services.max_body_bytes)
+        content = await http.json_body(scope, receive, self.services.max_body_bytes)
         live = self.services.live
         try:
             wanted = msgspec.json.decode(content, type=Deployment)
@@ -128,6 +176,8 @@ class Gateway:
         except (msgspec.DecodeError, TrimtabError) as error:
             raise RequestRefused(f"deployment refused, the old one stays: {error}", code="bad_deployment") from error
         live.serving = serving
+        if self.siblings is not None:
+            self.siblings.publish(serving.deployment)
         await http.send_json(send, 200, serving.deployment)
 
 

@@ -15,6 +15,8 @@ class Pieces(list[str]):
 class Assembly:
     """Takes the chunks of one stream in order; `answer()` may be asked at any time."""
 
+    kind = "chat.completion"
+
     def __init__(self) -> None:
         self.head: dict[str, Any] = {}
         self.choices: dict[int, dict[str, Any]] = {}
@@ -63,7 +65,7 @@ class Assembly:
         if not self.choices:
             return None
         choices = [{"finish_reason": None, **joined(self.choices[index])} for index in sorted(self.choices)]
-        answer = {**self.head, "object": "chat.completion", "choices": choices}
+        answer = {**self.head, "object": self.kind, "choices": choices}
         return answer if self.usage is None else {**answer, "usage": self.usage}
 
 

@@ -81,15 +81,16 @@ def of(headers: Iterable[tuple[bytes, bytes]], head: wire.Head | None) -> Attrib
 def fingerprint(head: wire.Head) -> str:
     """`fp-` and 12 hex digits of SHA-256 over the system prompt and the tool names; '' where there is neither."""
     messages, tools = wire.value(head.messages), wire.value(head.tools)
-    said = [
+    said = [told for raw in (head.system, head.instructions) if (told := wire.value(raw))]
+    said += [
         message.get("content")
         for message in (messages if isinstance(messages, list) else ())
         if isinstance(message, dict) and message.get("role") in ("system", "developer")
     ]
     names = [
-        tool["function"].get("name")
+        function.get("name")
         for tool in (tools if isinstance(tools, list) else ())
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+        if isinstance(tool, dict) and isinstance(function := tool.get("function", tool), dict)
     ]
     if not said and not names:
         return ""

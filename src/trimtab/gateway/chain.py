@@ -11,27 +11,62 @@ from typing import Protocol
 
 import msgspec
 
+from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
-from trimtab.errors import TrimtabError
+from trimtab.errors import RequestRefused, TrimtabError, UpstreamError
+from trimtab.gateway import disclosure
 from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.dialects.chat import CHAT
+from trimtab.gateway.dialects.protocol import Answer, Dialect, Reading
 from trimtab.gateway.wire import Head
+from trimtab.trace import EndState
 
 log = logging.getLogger("trimtab.gateway")
 
 
 class Notes:
-    """What happened to one request on its way; the only part of it that changes."""
+    """What happened to one request on its way; the only part of it that changes.
+
+    `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
+    endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
+    is still open of the upstream's streams; `source` is a translated answer as its provider gave it.
+    """
 
     def __init__(self) -> None:
         self.step_errors: list[str] = []
         self.upstream_s = 0.0
         self.endpoint: Endpoint | None = None
+        self.attempts: list[str] = []
+        self.fallback = False
+        self.on_end: Callable[[EndState], None] | None = None
+        self.closers: list[Callable[[], None]] = []
+        self.source: Answer | Reading | None = None
+
+    def tags(self) -> dict[str, str]:
+        """What the trace keeps of it: only what is out of the ordinary."""
+        tags = {"trimtab.step_error": "; ".join(self.step_errors)} if self.step_errors else {}
+        if len(self.attempts) > 1:
+            tags["trimtab.attempts"] = ", ".join(self.attempts)
+        if self.fallback:
+            tags["trimtab.fallback"] = "true"
+        return tags
+
+    def ended(self, end: EndState) -> None:
+        if self.on_end is not None:
+            self.on_end(end)
+
+    def close(self) -> None:
+        """Nothing is read any more, even where a step lost its hold of a stream."""
+        for close in self.closers:
+            close()
 
 
 class Request(msgspec.Struct, frozen=True):
     """One request at one point of the chain. A step passes on a changed copy (`msgspec.structs.replace`).
 
     `body` is the client's own bytes and `head` what was decoded of them; a step that changes one changes both.
+    `deployment` is the one the request began with; without it there are no fallbacks. `dialect` is the client's, and
+    so that of the reply; `query` what stood behind the path.
     """
 
     body: bytes
@@ -40,6 +75,9 @@ class Request(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     who: Attribution
     notes: Notes
+    deployment: Deployment | None = None
+    dialect: Dialect = CHAT
+    query: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -49,6 +87,27 @@ class Reply(msgspec.Struct, frozen=True):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     body: bytes | None = None
     chunks: AsyncIterator[bytes] | None = None
+
+
+class UpstreamFailed(UpstreamError):
+    """The upstream gave no whole answer: `status` and `code` for the client, `end` for the trace."""
+
+    def __init__(self, message: str, *, status: int, code: str, end: EndState = EndState.UPSTREAM_ERROR) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.end = end
+
+
+class NotSpoken(UpstreamFailed):
+    """The endpoint speaks another dialect, and the request cannot be put into it."""
+
+    kind = "invalid_request_error"
+
+    def __init__(self, refused: RequestRefused) -> None:
+        code = refused.code or "not_translatable"
+        super().__init__(str(refused), status=refused.status, code=code, end=EndState.REFUSED)
+        self.param = refused.param
 
 
 Call = Callable[[Request], Awaitable[Reply]]
@@ -95,7 +154,8 @@ def _guarded(name: str, step: Step, inner: Call) -> Call:
             if error in failures:
                 raise
             request.notes.step_errors.append(f"{name}: {type(error).__name__}: {error}")
-            log.warning("step %s failed and was passed over: %s: %s", name, type(error).__name__, error)
+            said = disclosure.struck(str(error), disclosure.keys_in(request.headers))
+            log.warning("step %s failed and was passed over: %s: %s", name, type(error).__name__, said)
             return replies[-1] if replies else await inner(request)
 
     return run

@@ -1,4 +1,4 @@
-"""One chat completion from its first byte to its record: read, attribute, run the chain, answer, count."""
+"""One model request from its first byte to its record: read, attribute, run the chain, answer, count."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import attribution, http, wire
+from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
-from trimtab.gateway.chain import Reply, Request
+from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.dialects.protocol import Answer, Dialect
+from trimtab.gateway.keys import Key
+from trimtab.gateway.limits import Limits, Reservation
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
 from trimtab.gateway.stream import Relay
-from trimtab.gateway.upstream import UpstreamFailed
 from trimtab.trace import EndState
 
 # After [DONE] an upstream has this long to close in good order, so that its connection can be used again.
@@ -30,20 +32,32 @@ class Services(msgspec.Struct, frozen=True):
     live: Live
     recorder: Recorder
     meter: Meter
-    max_body_bytes: int
+    limits: Limits
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.live.bounds.max_body_bytes
 
 
 class Exchange:
     """One request and its answer. `run` answers it and, whatever happens, records it exactly once."""
 
-    def __init__(self, services: Services, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+    def __init__(
+        self, services: Services, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send
+    ) -> None:
         self.services = services
+        self.dialect = dialect
         self.serving = services.live.serving
         self.account = Account(services.live, scope["headers"])
+        self.account.operation = dialect.operation
         self.scope = scope
         self.receive = receive
         self.send = send
         self.chunks: AsyncIterator[bytes] | None = None
+        self.key: Key | None = None
+        self.reservation: Reservation | None = None
+        self.relaying: Relay | None = None
+        self.answered = False
         self.gone = False
         self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
@@ -51,12 +65,15 @@ class Exchange:
     async def run(self) -> None:
         """Answer the request. A client that hangs up cancels the upstream call at once."""
         try:
+            self.identify()
             self.account.body = await http.body(self.scope, self.receive, self.services.max_body_bytes)
             self.watch()
             end = await self.answer()
         except http.ClientGone:
             self.finish(EndState.CLIENT_GONE)
         except asyncio.CancelledError:
+            if not self.gone:
+                await self.break_off()
             self.finish(EndState.CLIENT_GONE if self.gone else EndState.CUT)
             if not self.gone or self._task is None:
                 raise
@@ -70,8 +87,16 @@ class Exchange:
             await self.drain(end)
         finally:
             self.unwatch()
+            self.account.notes.close()
             if self.chunks is not None and hasattr(self.chunks, "aclose"):
                 await self.chunks.aclose()
+
+    def identify(self) -> None:
+        """Whose call it is: its virtual key, which goes no further than here. LimitRefused 401."""
+        limits, account = self.services.limits, self.account
+        self.key = limits.identify(account.headers)
+        account.headers = limits.without_keys(account.headers)
+        account.key = self.key.name if self.key is not None else ""
 
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
@@ -90,10 +115,22 @@ class Exchange:
             self.gone = True
             self._task.cancel()
 
+    async def break_off(self) -> None:
+        """The gateway stops and this has not ended in time: say so to the client."""
+        self.unwatch()
+        if self.relaying is not None:
+            last = self.relaying.fail(EndState.CUT)
+            self.account.error = "the gateway was stopped"
+            await self.send({"type": "http.response.body", "body": last})
+        elif not self.answered:
+            await self.send_error(RequestRefused("the gateway is stopping: ask again", status=503, code="stopping"))
+
     async def answer(self) -> EndState:
         """Run the chain and pass its reply on."""
-        account = self.account
-        reply = await self.serving.chain(self.request())
+        account, request = self.account, self.request()
+        if self.key is not None:
+            self.reservation = await self.services.limits.reserve(self.key, request, account.live.prices)
+        reply = await self.serving.chain(request)
         account.overhead_ms = account.elapsed_ms() - account.notes.upstream_s * 1e3
         if reply.chunks is None:
             return await self.pass_on(reply)
@@ -107,20 +144,31 @@ class Exchange:
             account.head = head = wire.head(account.body)
         finally:
             account.who = who = attribution.of(account.headers, account.head)
-        endpoint = self.serving.endpoint_for(head.model, who.trace_id)
+        guard.check_choices(head.n, account.live.bounds.max_n)
+        endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:
             known = ", ".join(self.serving.deployment.models)
             message = f"the model '{head.model}' is not served here: use one of {known}"
             raise RequestRefused(message, status=404, param="model", code="model_not_found")
-        return Request(account.body, head, account.headers, endpoint, who, account.notes)
+        return Request(
+            body=account.body,
+            head=head,
+            headers=account.headers,
+            endpoint=endpoint,
+            who=who,
+            notes=account.notes,
+            deployment=self.serving.deployment,
+            dialect=self.dialect,
+            query=self.scope.get("query_string", b"").decode("latin-1"),
+        )
 
     async def pass_on(self, reply: Reply) -> EndState:
         """A plain answer or the upstream's error, byte for byte."""
         account, content = self.account, reply.body or b""
         account.status = reply.status
         account.size += len(content)
-        if answer := wire.answer(content):
-            account.answered(answer.model, answer.finish_reason, answer.usage)
+        if answer := self.dialect.answer(content):
+            account.answered(answer)
         if reply.status < 400:
             account.response = content
         else:
@@ -129,14 +177,16 @@ class Exchange:
         if (cost := account.cost()[0]) is not None:
             headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
         self.unwatch()
+        self.answered = True
         await http.send_body(self.send, reply.status, content, headers)
         return EndState.COMPLETE if reply.status < 400 else EndState.UPSTREAM_ERROR
 
     async def relay(self, reply: Reply, chunks: AsyncIterator[bytes]) -> EndState:
         """A streamed answer, each event forwarded as it comes."""
         account = self.account
-        relay = Relay(hide_usage=account.head is not None and not account.head.wants_usage)
+        relay = Relay(self.dialect, account.head or wire.Head())
         await self.send({"type": "http.response.start", "status": reply.status, "headers": self.headers(reply)})
+        self.relaying = relay
         try:
             last = await self.forward(relay, chunks)
         except UpstreamFailed as error:
@@ -145,7 +195,10 @@ class Exchange:
         finally:
             account.response = relay.assembly.answer()
             account.error = relay.error
-            account.answered(relay.assembly.model, relay.assembly.finish_reason, relay.assembly.usage)
+            read = relay.assembly
+            account.answered(Answer(read.model, read.finish_reason, read.usage), whole=relay.end is EndState.COMPLETE)
+            if relay.end is not EndState.COMPLETE:
+                account.estimate()
         self.unwatch()
         await self.send({"type": "http.response.body", "body": last})
         return relay.end or EndState.CUT
@@ -176,9 +229,11 @@ class Exchange:
     async def send_error(self, error: TrimtabError) -> None:
         account = self.account
         account.who = account.who or attribution.of(account.headers, None)
-        account.status, content = http.refusal(error)
+        account.status, content = http.refusal(error, self.dialect)
         account.error = str(error)
-        await http.send_body(self.send, account.status, content, [http.JSON, *account.own_headers()])
+        account.key = account.key or getattr(error, "key", "")
+        headers = [http.JSON, *getattr(error, "headers", ()), *account.own_headers()]
+        await http.send_body(self.send, account.status, content, headers)
 
     def headers(self, reply: Reply) -> list[tuple[bytes, bytes]]:
         """The upstream's headers, then ours."""
@@ -188,7 +243,10 @@ class Exchange:
     def finish(self, end: EndState) -> None:
         """Count the call and hand it to the recorder."""
         account, services = self.account, self.services
+        account.notes.ended(end)
         call = account.call(end)
+        if self.reservation is not None:
+            services.limits.settle(self.reservation, call, account)
         services.meter.count(call, account.usage)
         services.meter.step_errors.add(amount=len(account.notes.step_errors))
         request = account.body if account.head is not None else None

@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import wire
+from trimtab.gateway import guard
+from trimtab.gateway.dialects.chat import CHAT
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.wire import Problem
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -24,7 +27,9 @@ class ClientGone(Exception):
 
 
 async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body; RequestRefused 413 above `limit` bytes, ClientGone where the client hung up."""
+    """The request's body; RequestRefused 413 above `limit` bytes and 415 where it is packed, ClientGone where the
+    client hung up."""
+    guard.check_headers(scope["headers"])
     declared = next((held for name, held in scope["headers"] if name == b"content-length"), b"0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)
@@ -43,6 +48,13 @@ async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+async def json_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """As `body`, and RequestRefused 400 where it is no UTF-8 or nests too deeply."""
+    content = await body(scope, receive, limit)
+    guard.check_json(content)
+    return content
+
+
 def _too_large(limit: int) -> RequestRefused:
     message = f"the request body is larger than {limit} bytes: send less, or raise gateway.max_body_bytes"
     return RequestRefused(message, status=413, code="body_too_large")
@@ -59,9 +71,9 @@ async def send_json(send: Send, status: int, value: Any) -> None:
     await send_body(send, status, msgspec.json.encode(value))
 
 
-def refusal(error: TrimtabError) -> tuple[int, bytes]:
-    """Status and OpenAI-shaped body of an error of the tree."""
+def refusal(error: TrimtabError, dialect: Dialect = CHAT) -> tuple[int, bytes]:
+    """Status and body of an error of the tree, as clients of `dialect` expect it."""
     status = getattr(error, "status", 500)
     kind = getattr(error, "kind", "upstream_error" if status >= 502 else "server_error")
     param, code = getattr(error, "param", None), getattr(error, "code", None)
-    return status, wire.error_body(str(error), kind, param=param, code=code)
+    return status, dialect.error_body(Problem(str(error), status, kind, param, code))

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from trimtab.config import GatewaySettings
 from trimtab.deployment import Deployment, StepSpec
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
@@ -35,8 +36,15 @@ class Serving(msgspec.Struct, frozen=True):
     deployment: Deployment
     chain: Call
 
-    def endpoint_for(self, model: str, trace_id: str) -> Endpoint | None:
-        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace."""
+    def endpoint_for(self, model: str, trace_id: str, dialect: str = "chat") -> Endpoint | None:
+        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace.
+
+        Where the same server is also an endpoint that speaks `dialect`, it is asked in that.
+        """
+        chosen = self._by_share(model, trace_id)
+        return chosen if chosen is None or chosen.dialect == dialect else self.deployment.twin(chosen, dialect)
+
+    def _by_share(self, model: str, trace_id: str) -> Endpoint | None:
         routed = self.deployment.endpoint_for(model)
         split = self.deployment.split
         if routed is None or not split:
@@ -52,11 +60,13 @@ class Serving(msgspec.Struct, frozen=True):
 class Live:
     """Holds what is served; `swap` replaces it or refuses and changes nothing.
 
-    `tail` is the upstream call, `folder` the store's, where steps find their artefacts.
+    `tail` is the upstream call, `folder` the store's, where steps find their artefacts. `bounds` are the limits
+    that every connection and request looks up here, because they too may change while serving.
     """
 
     def __init__(self, deployment: Deployment, prices: PriceTable, tail: Call, folder: Path) -> None:
         self.prices = prices
+        self.bounds = GatewaySettings()
         self._tail = tail
         self._folder = folder
         self._unpriced: set[str] = set()
@@ -74,6 +84,11 @@ class Live:
     def swap(self, deployment: Deployment) -> None:
         """Serve `deployment` from the next request on."""
         self.serving = self.ready(deployment)
+
+    def take(self, serving: Serving | None, prices: PriceTable, bounds: GatewaySettings) -> None:
+        """Serve from now on with these, all at once; `serving` None: as before."""
+        self.serving = serving or self.serving
+        self.prices, self.bounds = prices, bounds
 
     def warn_unpriced(self, model: str) -> None:
         """One log line for each model that has no price."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 
 from trimtab.money import Usage
 from trimtab.trace import Call
@@ -33,6 +34,19 @@ class Counter:
         return head + [f"{self.name}{_braces(labels)} {amount:.12g}" for labels, amount in self.sums.items()]
 
 
+class Gauge:
+    """A figure per label set, read when the page is."""
+
+    def __init__(self, name: str, text: str, read: Callable[[], dict[Labels, float]]) -> None:
+        self.name = name
+        self.text = text
+        self.read = read
+
+    def lines(self) -> list[str]:
+        head = [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} gauge"]
+        return head + [f"{self.name}{_braces(labels)} {amount:.12g}" for labels, amount in self.read().items()]
+
+
 class Histogram:
     """Counts per bucket, in seconds."""
 
@@ -56,6 +70,10 @@ class Histogram:
         return [*lines, f"{self.name}_sum {self.total:.9g}", f"{self.name}_count {below}"]
 
 
+# Operations whose answers say what they used.
+METERED = frozenset(("chat", "text_completion", "embeddings"))
+
+
 class Meter:
     """Counts finished calls."""
 
@@ -65,9 +83,21 @@ class Meter:
         self.cost = Counter("trimtab_cost_usd_total", "Cost of priced calls in US dollars.")
         self.unpriced = Counter("trimtab_unknown_price_total", "Calls with usage whose model has no price.")
         self.unmetered = Counter("trimtab_usage_missing_total", "Complete calls for which no usage was given.")
+        self.estimated = Counter("trimtab_usage_estimated_total", "Broken-off answers whose tokens were estimated.")
         self.step_errors = Counter("trimtab_step_errors_total", "Times a step failed and was passed over.")
+        self.retries = Counter("trimtab_retries_total", "Times an endpoint was asked again, by what it answered.")
+        self.fallbacks = Counter("trimtab_fallbacks_total", "Answers by another endpoint than the first choice.")
+        self.refusals = Counter("trimtab_refusals_total", "Calls refused by a key or its limits, by reason.")
+        self.unpriced_reservations = Counter(
+            "trimtab_unpriced_reservations_total", "Calls of keys with a budget whose model has no price: 0 reserved."
+        )
+        self.ledger_busy = Counter("trimtab_ledger_busy_total", "Times the key database was held by another process.")
+        self.uncharged = Counter("trimtab_uncharged_total", "Calls never charged to their keys: no key database.")
+        self.refused = Counter("trimtab_connections_refused_total", "Clients refused before they asked, by reason.")
         self.overhead = Histogram("trimtab_overhead_seconds", "The gateway's own time before an answer.", _OVERHEAD_S)
         self.duration = Histogram("trimtab_call_duration_seconds", "Time from a request to its end.", _DURATION_S)
+        self.counters: list[Counter] = []
+        self.gauges: list[Gauge] = []
         self._agents: set[str] = set()
 
     def count(self, call: Call, usage: Usage | None) -> None:
@@ -78,9 +108,11 @@ class Meter:
         if call.overhead_ms is not None:
             self.overhead.observe(call.overhead_ms / 1e3)
         if usage is None:
-            if call.end == "complete":
+            if call.end == "complete" and call.operation in METERED:
                 self.unmetered.add(place)
             return
+        if usage.estimated:
+            self.estimated.add(place)
         for name in _TOKENS:
             if amount := getattr(usage, name):
                 self.tokens.add((("class", name.removesuffix("_tokens")), *place), amount)
@@ -99,8 +131,8 @@ class Meter:
 
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""
-        parts = (self.calls, self.tokens, self.cost, self.unpriced, self.unmetered, self.step_errors)
-        lines = [line for part in (*parts, self.overhead, self.duration) for line in part.lines()]
+        figures = [part for part in vars(self).values() if isinstance(part, Counter | Histogram)]
+        lines = [line for part in (*figures, *self.counters, *self.gauges) for line in part.lines()]
         for name, count in recorder.items():
             kind, suffix = ("gauge", "") if name == "waiting" else ("counter", "_total")
             lines += [f"# TYPE trimtab_recorder_{name}{suffix} {kind}", f"trimtab_recorder_{name}{suffix} {count}"]

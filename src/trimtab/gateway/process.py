@@ -17,7 +17,8 @@ from trimtab.errors import TrimtabError
 
 
 class Child:
-    """Runs `python -m trimtab WORDS` on a free loopback port: `with` it, then `url` (ends in /v1) and `models` are set.
+    """Runs `python -m trimtab WORDS` on a free loopback port: `with` it, then `url` (ends in /v1), `models` and
+    `admin` (where its admin paths are, if it has any) are set.
 
     At the end it gets SIGTERM and, after `patience_s` seconds, is killed. It also ends by itself when this process
     dies, because it watches its standard input.
@@ -32,6 +33,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.models: tuple[str, ...] = ()
+        self.admin = ""
 
     @property
     def pid(self) -> int:
@@ -65,7 +67,7 @@ class Child:
             reason = said[-1].removeprefix("trimtab: ") if said else "it said nothing"
             raise self.error(f"{self.what} did not start: {reason}")
         told = msgspec.json.decode(line, type=dict[str, Any])
-        self.url, self.models = told["url"], tuple(told["models"])
+        self.url, self.models, self.admin = told["url"], tuple(told["models"]), told.get("admin", "")
 
     def stop(self) -> int:
         """End it and all it started: by request, then by force; its exit code."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from trimtab.gateway import sse, wire
-from trimtab.gateway.assembly import Assembly
+from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.wire import Head, Problem
 from trimtab.trace import EndState
 
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -22,13 +23,14 @@ _MESSAGES = {
 class Relay:
     """Feed it the upstream's bytes; it returns the client's, and tees each event into `assembly`.
 
-    `end` is None while the answer goes on. After it is set, `feed` returns nothing more. With `hide_usage`, the extra
-    usage chunk (no choices, only usage) is kept from a client that did not ask for it.
+    `end` is None while the answer goes on. After it is set, `feed` returns nothing more. What `dialect` hides from the
+    client that asked with `head` (a usage chunk that only the gateway wanted) is kept back.
     """
 
-    def __init__(self, hide_usage: bool) -> None:
-        self.hide_usage = hide_usage
-        self.assembly = Assembly()
+    def __init__(self, dialect: Dialect, head: Head) -> None:
+        self.dialect = dialect
+        self.head = head
+        self.assembly = dialect.reading()
         self.end: EndState | None = None
         self.error: str | None = None
         self.malformed = 0
@@ -41,7 +43,7 @@ class Relay:
         if self.end is None and len(self._splitter.tail) > _MAX_EVENT_BYTES:
             return b"".join(kept) + self.fail(EndState.UPSTREAM_ERROR)
         if self.end is EndState.CUT and not ended:
-            kept.append(error_event(self.end))
+            kept.append(self._error_event(self.end))
         return b"".join(kept)
 
     def close(self) -> bytes:
@@ -61,7 +63,7 @@ class Relay:
             return b""
         self.end = end
         self.error = _MESSAGES[end]
-        return error_event(end)
+        return self._error_event(end)
 
     def _passes(self, event: bytes) -> bool:
         """Take note of one event; whether it goes to the client."""
@@ -69,9 +71,7 @@ class Relay:
         if data is None:
             return True
         if data.strip() == b"[DONE]":
-            self.end = EndState.COMPLETE if self.assembly.finished else EndState.CUT
-            self.error = None if self.assembly.finished else _MESSAGES[EndState.CUT]
-            return self.end is EndState.COMPLETE
+            return self._settle()
         try:
             chunk = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -80,20 +80,28 @@ class Relay:
         if not isinstance(chunk, dict):
             self.malformed += 1
             return True
-        if chunk.get("error"):
+        if (failure := self.dialect.failure(chunk)) is not None:
+            self.assembly.add(chunk)
             self.end = EndState.UPSTREAM_ERROR
-            self.error = wire.error_text(data) or _MESSAGES[EndState.UPSTREAM_ERROR]
+            self.error = failure or _MESSAGES[EndState.UPSTREAM_ERROR]
             return True
         self.assembly.add(chunk)
-        return not (self.hide_usage and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict))
+        if self.dialect.is_last(chunk):
+            return self._settle()
+        return not self.dialect.hides(chunk, self.head)
+
+    def _settle(self) -> bool:
+        """Nothing follows: set the end by whether the answer is whole."""
+        whole = self.assembly.finished
+        self.end = EndState.COMPLETE if whole else EndState.CUT
+        self.error = None if whole else _MESSAGES[EndState.CUT]
+        return whole
+
+    def _error_event(self, end: EndState) -> bytes:
+        """The event that tells the client that the answer is not whole."""
+        return self.dialect.error_event(Problem(_MESSAGES[end], code="stream_" + end.value.replace("-", "_")))
 
 
 def _is_whole(event: bytes) -> bool:
     data = sse.data(event)
     return data is not None and (data.strip() == b"[DONE]" or wire.value(data) is not None)
-
-
-def error_event(end: EndState) -> bytes:
-    """The event that tells the client that the answer is not whole."""
-    code = "stream_" + end.value.replace("-", "_")
-    return b"data: " + wire.error_body(_MESSAGES[end], "upstream_error", code=code) + b"\n\n"

@@ -1,4 +1,4 @@
-"""The bytes of a chat request and its answer: decodes the little the gateway needs, edits in place the little it must.
+"""The bytes of a request, whatever its dialect: decodes the little the gateway needs, edits in place what it must.
 
 Knows no HTTP and no model server. Whatever is not edited keeps its order, its spacing and its unknown fields.
 """
@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import RequestRefused
-from trimtab.money import Usage
+from trimtab.gateway import guard
+from trimtab.money import usage_of
 
-# More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
-_MAX_COUNT = 2**40
+# The provider's usage object in the neutral convention: one normalisation for what is served and what is re-priced.
+usage = usage_of
 _EMPTY = msgspec.Raw(b"")
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -24,69 +25,55 @@ _NESTING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]', re.DOTALL)
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What the gateway reads of a request; everything else stays undecoded."""
+    """What the gateway reads of a request in any dialect; everything else stays undecoded."""
 
     model: str = ""
     stream: bool | None = None
     stream_options: msgspec.Raw = _EMPTY
     messages: msgspec.Raw = _EMPTY
+    system: msgspec.Raw = _EMPTY
+    instructions: msgspec.Raw = _EMPTY
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
+    # How long the answer may become; whatever the client wrote there.
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
 
     @property
     def streamed(self) -> bool:
         return self.stream is True
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the client itself asked for the usage chunk of a stream."""
-        options = value(self.stream_options)
-        return isinstance(options, dict) and options.get("include_usage") is True
 
+class Problem(msgspec.Struct, frozen=True):
+    """An error that is told to a client; each dialect has its own shape for it. `status` is HTTP's."""
 
-class Choice(msgspec.Struct, frozen=True):
-    finish_reason: Any = None
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the gateway reads of a plain answer."""
-
-    model: Any = None
-    choices: list[Choice] | None = None
-    usage: Any = None
-
-    @property
-    def finish_reason(self) -> str | None:
-        reason = self.choices[0].finish_reason if self.choices else None
-        return reason if isinstance(reason, str) else None
+    message: str
+    status: int = 502
+    kind: str = "upstream_error"
+    param: str | None = None
+    code: str | None = None
 
 
 _HEAD = msgspec.json.Decoder(Head)
-_ANSWER = msgspec.json.Decoder(Answer)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def head(body: bytes) -> Head:
     """The head of a request body; RequestRefused 400 where it is no JSON object or names no model."""
+    guard.check_json(body)
     try:
         decoded = _HEAD.decode(body)
     except msgspec.ValidationError as error:
         param = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else None
-        raise RequestRefused(f"the request body is not a chat completion: {error}", param=param) from error
+        raise RequestRefused(f"the request body is not of this shape: {error}", param=param) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestRefused(f"the request body is not valid JSON: {error}", code="invalid_json") from error
     if not decoded.model:
         raise RequestRefused("the request names no model: set 'model'", param="model", code="missing_model")
     return decoded
-
-
-def answer(body: bytes) -> Answer | None:
-    """The head of a plain answer; None where it is no JSON object of that shape."""
-    try:
-        return _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def value(raw: msgspec.Raw | bytes) -> Any:
@@ -97,16 +84,9 @@ def value(raw: msgspec.Raw | bytes) -> Any:
         return None
 
 
-def outgoing(body: bytes, request: Head, model: str) -> bytes:
-    """The body to send upstream: the client's own bytes, with only the model's name replaced where the endpoint
-    calls it `model`, and usage asked for on streams. Returns `body` itself where nothing changes."""
-    if model and model != request.model:
-        body = replaced(body, "model", msgspec.json.encode(model))
-    if request.streamed and not request.wants_usage:
-        options = bytes(request.stream_options)
-        asked = replaced(options, "include_usage", b"true") if options.startswith(b"{") else b'{"include_usage":true}'
-        body = replaced(body, "stream_options", asked)
-    return body
+def renamed(body: bytes, request: Head, model: str) -> bytes:
+    """`body` with only the model's name replaced, where the endpoint calls it otherwise; else `body` itself."""
+    return replaced(body, "model", msgspec.json.encode(model)) if model and model != request.model else body
 
 
 def replaced(body: bytes, key: str, text: bytes) -> bytes:
@@ -178,45 +158,24 @@ def _value_end(body: bytes, start: int) -> int:
     raise RequestRefused("the request body is not valid JSON", code="invalid_json")
 
 
-def usage(raw: Any) -> Usage | None:
-    """The provider's usage object in the neutral convention; None where there is none.
-
-    OpenAI's `prompt_tokens` already includes cached tokens. Where a provider writes Anthropic's names, its
-    `input_tokens` excludes what the cache read and wrote, so both are added.
-    """
-    if not isinstance(raw, dict) or not raw:
-        return None
-    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
-    output_details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
-    read = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
-    written = _count(details, "cache_write_tokens")
-    given = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
-    if "cache_read_input_tokens" in raw or "cache_creation_input_tokens" in raw:
-        read = _count(raw, "cache_read_input_tokens")
-        written = _count(raw, "cache_creation_input_tokens")
-        given += 0 if "prompt_tokens" in raw else read + written
-    return Usage(
-        input_tokens=given,
-        output_tokens=_count(raw, "completion_tokens") or _count(raw, "output_tokens"),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=_count(output_details, "reasoning_tokens"),
-    )
-
-
-def _count(holder: Any, name: str) -> int:
-    number = holder.get(name) if isinstance(holder, dict) else None
-    return number if type(number) is int and 0 < number < _MAX_COUNT else 0
-
-
 def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> bytes:
     """An error in OpenAI's shape."""
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def error_text(body: bytes) -> str | None:
-    """The message of an error body in OpenAI's shape; None where it has no such shape."""
-    decoded = value(body)
+    """The message of an error body in OpenAI's or Anthropic's shape; None where it has no such shape."""
+    return message_of(value(body))
+
+
+def message_of(decoded: Any) -> str | None:
+    """The message of a decoded error, which both keep in `error.message`."""
     error = decoded.get("error") if isinstance(decoded, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else None if error is None else str(error)
+
+
+def reported(event: Any) -> str:
+    """The message of an error event, which some keep at its top; empty where it has none."""
+    message = event.get("message") if isinstance(event, dict) else None
+    return message_of(event) or (message if isinstance(message, str) else "")

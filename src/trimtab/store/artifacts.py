@@ -99,6 +99,19 @@ class ArtifactStore:
         places = sorted(place for place in self.folder.iterdir() if _DIGEST.fullmatch(place.name))
         return [Artifact(digest=place.name, folder=place / _FILES, manifest=self._manifest(place)) for place in places]
 
+    def remove(self, digest: str) -> None:
+        """Delete the artefact of that digest; no harm where it is gone already."""
+        place = self.folder / digest
+        if not _DIGEST.fullmatch(digest):
+            raise StoreError(f"'{digest}' is no digest of an artefact: see the folders of {self.folder}")
+        try:
+            # Renamed first, so that nobody finds half of it.
+            shutil.rmtree(place.rename(place.with_name(f".old-{digest}")))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise schema.refusal(error, place) from error
+
     def _manifest(self, place: Path) -> dict[str, object]:
         try:
             return msgspec.json.decode((place / _MANIFEST).read_bytes(), type=dict[str, object])

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from trimtab import money
 from trimtab.errors import FormatError
 from trimtab.money import PriceTable, Usage
 from trimtab.trace import Call, EndState, Payload, Record, Score, Trace
@@ -76,7 +77,7 @@ def check(call: Call) -> None:
     usage = call.usage
     counts = (
         *(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
-        *(usage.reasoning_tokens, call.cost_nanodollars or 0, call.status),
+        *(usage.reasoning_tokens, usage.cache_write_1h_tokens, call.cost_nanodollars or 0, call.status),
     )
     if not all(-_MAX_INTEGER <= count <= _MAX_INTEGER for count in (*counts, call.started_ns)) or min(counts) < 0:
         raise FormatError("a count or a time is out of range")
@@ -146,14 +147,8 @@ def finish_reason(response: dict[str, Any] | None) -> str | None:
 def usage_of(request: dict[str, Any], response: dict[str, Any] | None) -> tuple[Usage, dict[str, Any] | None]:
     """Usage as the answer gives it, and its raw object; else estimated from the bodies' length, and None."""
     raw = response.get("usage") if response else None
-    if isinstance(raw, dict) and _count(raw, "prompt_tokens") + _count(raw, "completion_tokens"):
-        prompt, completion = _inner(raw, "prompt_tokens_details"), _inner(raw, "completion_tokens_details")
-        usage = Usage(
-            input_tokens=_count(raw, "prompt_tokens"),
-            output_tokens=_count(raw, "completion_tokens"),
-            cache_read_tokens=_count(prompt, "cached_tokens"),
-            reasoning_tokens=_count(completion, "reasoning_tokens"),
-        )
+    usage = money.usage_of(raw)
+    if usage is not None and usage.input_tokens + usage.output_tokens:
         return usage, raw
     choices = response.get("choices") if response else None
     answers = (
@@ -182,13 +177,3 @@ def tokens_in(values: list[Any]) -> int:
 def _text(body: dict[str, Any] | None, name: str) -> str:
     value = body.get(name) if body else None
     return value if isinstance(value, str) else ""
-
-
-def _inner(body: dict[str, Any], name: str) -> dict[str, Any]:
-    value = body.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _count(body: dict[str, Any], name: str) -> int:
-    value = body.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

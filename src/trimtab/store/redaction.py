@@ -1,17 +1,19 @@
-"""What never reaches the disk: keys, tokens and private keys in any string of a body.
+"""What never reaches the disk: keys, tokens and private keys in any string of a body; if wished, personal data too.
 
-Structured secrets only; it knows nothing of personal data. Every pattern runs in linear time: no pattern can start
-twice in one run of characters without having consumed it.
+Structured secrets only. Every pattern runs in linear time: no pattern can start twice in one run of characters without
+having consumed it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
+from trimtab.store import personal
 from trimtab.trace import Payload, Record
 
 # Names whose value is a secret, joined by nothing, "_" or "-".
@@ -59,6 +61,8 @@ _SECRETS = (
         re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,512}"),
     ),
     _Secret("api-key", _VENDORS, re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(_VENDORS)})[A-Za-z0-9_-]{{16,512}}")),
+    # The gateway's own virtual keys (`gateway.keys`), which the store does not know.
+    _Secret("api-key", ("tt-",), re.compile(r"(?<![A-Za-z0-9])tt-[A-Za-z0-9_-]{43}")),
     _Secret("api-key", ("aiza",), re.compile(r"(?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,64}")),
     _Secret("aws-key", ("akia", "asia"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])")),
     _Secret(
@@ -120,23 +124,29 @@ def _without_private_keys(text: str) -> str:
     return "".join(parts) + text[position:]
 
 
-def scrub(record: Record) -> Record:
-    """`record` as it may be written: its body, error and tags without secrets."""
+def scrub(record: Record, *, personal_data: bool = False) -> Record:
+    """`record` as it may be written: its body, error and tags without secrets and, if `personal_data`, without what
+    `store.personal` knows. The call's user and session stay: by them it is found, and erased."""
+    clean = _clean if personal_data else scrub_text
     call, payload = record.call, record.payload
-    error = scrub_text(call.error) if call.error else call.error
-    tags = {name: scrub_text(value) for name, value in call.tags.items()}
+    error = clean(call.error) if call.error else call.error
+    tags = {name: clean(value) for name, value in call.tags.items()}
     if error != call.error or tags != call.tags:
         call = msgspec.structs.replace(call, error=error, tags=tags)
-    return Record(call, None if payload is None else _scrub_payload(payload))
+    return Record(call, None if payload is None else _scrub_payload(payload, clean))
 
 
-def _scrub_payload(payload: Payload) -> Payload:
+def _clean(text: str) -> str:
+    return personal.without(scrub_text(text))
+
+
+def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
     try:
         # One search of the whole body for the needles passes most bodies without a walk through them.
         lowered = msgspec.json.encode((payload.request, payload.response)).decode().lower()
-        if not any(needle in lowered for needle in _NEEDLES):
+        if clean is scrub_text and not any(needle in lowered for needle in _NEEDLES):
             return payload
-        request, response = _scrub_value(payload.request), _scrub_value(payload.response)
+        request, response = _scrub_value(payload.request, clean), _scrub_value(payload.response, clean)
     except (RecursionError, UnicodeError):
         # What cannot be searched is not written.
         request, response = (
@@ -146,17 +156,17 @@ def _scrub_payload(payload: Payload) -> Payload:
     return Payload(payload.call_id, request, response)
 
 
-def _scrub_value(value: Any) -> Any:
+def _scrub_value(value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return scrub_text(value)
+        return clean(value)
     if isinstance(value, dict):
-        return {name: _scrub_field(name, item) for name, item in value.items()}
+        return {name: _scrub_field(name, item, clean) for name, item in value.items()}
     if isinstance(value, list):
-        return [_scrub_value(item) for item in value]
+        return [_scrub_value(item, clean) for item in value]
     return value
 
 
-def _scrub_field(name: str, value: Any) -> Any:
+def _scrub_field(name: str, value: Any, clean: Callable[[str], str]) -> Any:
     if isinstance(value, str) and value and name.lower() in _NAMED_FIELDS:
         return "[redacted:secret]"
-    return _scrub_value(value)
+    return _scrub_value(value, clean)

@@ -18,6 +18,7 @@ COLUMNS = (
     *("stream", "status", "finish_reason", "error", "ttft_ms", "overhead_ms"),
     *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
     *("usage_estimated", "raw_usage", "cost_nanodollars", "price_table"),
+    *("cache_write_1h_tokens", "batch", "priced_as"),
 )
 SELECT_CALL = ", ".join(f"calls.{column}" for column in COLUMNS)
 INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -40,6 +41,7 @@ def row_of(call: Call) -> tuple[Any, ...]:
         *(call.stream, call.status, call.finish_reason, call.error, call.ttft_ms, call.overhead_ms),
         *(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
         *(usage.reasoning_tokens, usage.estimated, _text(call.raw_usage), call.cost_nanodollars, call.price_table),
+        *(usage.cache_write_1h_tokens, usage.batch, call.priced_as),
     )
 
 
@@ -53,6 +55,8 @@ def call_of(row: Sequence[Any]) -> Call:
         cache_write_tokens=value.pop("cache_write_tokens"),
         reasoning_tokens=value.pop("reasoning_tokens"),
         estimated=bool(value.pop("usage_estimated")),
+        cache_write_1h_tokens=value.pop("cache_write_1h_tokens"),
+        batch=bool(value.pop("batch")),
     )
     tags, raw = value.pop("tags"), value.pop("raw_usage")
     return Call(

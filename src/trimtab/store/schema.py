@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from trimtab.errors import DiskFull, StoreError
+from trimtab.errors import DiskFull, StoreBusy, StoreError
 
 DAY_NS = 86_400 * 10**9
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
@@ -40,6 +40,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             trace_id TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, value REAL NOT NULL,
             given_ns INTEGER NOT NULL, PRIMARY KEY (trace_id, name, source)
         )""",
+    ),
+    (
+        "ALTER TABLE calls ADD COLUMN cache_write_1h_tokens INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE calls ADD COLUMN batch INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE calls ADD COLUMN priced_as TEXT NOT NULL DEFAULT ''",
     ),
 )
 
@@ -76,6 +81,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
+        # What is deleted is overwritten with zeros; inserts, which is what a writer does, cost the same.
+        connection.execute("PRAGMA secure_delete=ON")
         _migrate(connection, path)
     except sqlite3.Error as error:
         if connection is not None:
@@ -165,6 +172,8 @@ def refusal(error: Exception, path: Path) -> StoreError:
         return disk_full(path)
     if code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _no_room(path):
         return disk_full(path)
+    if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"{path} is locked by another program: end that one, and try again")
     if code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return StoreError(f"{path} is damaged ({error}): move it away; the other days are whole")
     return StoreError(f"cannot use {path}: {error}; check the folder's permissions and disk")

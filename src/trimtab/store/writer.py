@@ -8,11 +8,12 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trimtab.errors import StoreError
+from trimtab.errors import StoreBusy, StoreError
 from trimtab.store import schema
 from trimtab.store.redaction import scrub
 from trimtab.store.rows import INSERT_CALL, INSERT_PAYLOAD, INSERT_SCORE, payload_row, row_of, score_row
@@ -28,11 +29,15 @@ class TraceWriter:
 
     The folder is locked for as long as the writer is open: a second writer, in this process or another, gets a
     StoreError that names the holder. Methods may be called from any thread. Secrets are scrubbed before anything
-    is written (`store.redaction`).
+    is written (`store.redaction`), with `redact_personal` structured personal data too. With `keep_days`, `housekeep`
+    drops what is older.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep_days: int = 0, redact_personal: bool = False) -> None:
         self.folder = folder
+        self.keep_days = keep_days
+        self.redact_personal = redact_personal
+        self._kept_on: int | None = None
         self._guard = threading.Lock()
         self._days: dict[Path, sqlite3.Connection] = {}
         self._lock: int | None = _hold(folder)
@@ -51,7 +56,8 @@ class TraceWriter:
         """
         by_day: dict[Path, list[Record]] = {}
         for record in records:
-            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrub(record))
+            scrubbed = scrub(record, personal_data=self.redact_personal)
+            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrubbed)
         new = 0
         with self._guard:
             for path, part in sorted(by_day.items()):
@@ -67,6 +73,52 @@ class TraceWriter:
         rows = [score_row(trace_id, score, now) for score in scores]
         with self._guard:
             self._write(self._day_of(trace_id, now), ((INSERT_SCORE, rows),))
+
+    @contextmanager
+    def change(self, path: Path) -> Iterator[sqlite3.Connection]:
+        """One transaction on the day file `path`, for what alters history: whole at the end, undone on any error."""
+        with self._guard, self._transaction(path) as connection:
+            yield connection
+
+    def compact(self, path: Path, *, rewrite: bool = True) -> None:
+        """Rewrite the day file `path` without the room of what was deleted, if `rewrite`, and empty its log.
+
+        Raises StoreError where a reader keeps the log in use for 10 s: what was deleted is then still in it.
+        """
+        with self._guard:
+            connection = self._connection(path)
+            try:
+                if rewrite:
+                    connection.execute("VACUUM")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.Error as error:
+                self._days.pop(path).close()
+                raise schema.refusal(error, path) from error
+        if busy:
+            raise StoreError(f"{path} is being read, and its log still holds what was deleted: run this again")
+
+    def prune(self, keep_days: int, *, dry_run: bool = False) -> list[Path]:
+        """Delete every day file whose last moment is `keep_days` (>= 1) whole days ago or more; those files."""
+        oldest = time.time_ns() - keep_days * schema.DAY_NS
+        old = [path for path in schema.day_files(self.folder) if schema.day_start_ns(path) + schema.DAY_NS <= oldest]
+        with self._guard:
+            for path in () if dry_run else old:
+                if (connection := self._days.pop(path, None)) is not None:
+                    connection.close()
+                try:
+                    # The log first: alone it would be taken for that of a new file of the same day.
+                    for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
+                        path.with_name(name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise schema.refusal(error, path) from error
+        return old
+
+    def housekeep(self) -> None:
+        """Apply `keep_days`, once after opening and once at each change of the UTC day. Costs nothing in between."""
+        today = time.time_ns() // schema.DAY_NS
+        if self.keep_days and self._kept_on != today:
+            self._kept_on = today
+            self.prune(self.keep_days)
 
     def close(self) -> None:
         """Close the files and give the folder free; more than once does no harm."""
@@ -87,18 +139,25 @@ class TraceWriter:
 
     def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> int:
         """One transaction on one day file; the number of rows the first statement added."""
+        with self._transaction(path) as connection:
+            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
+        return max(0, added[0]) if added else 0
+
+    @contextmanager
+    def _transaction(self, path: Path) -> Iterator[sqlite3.Connection]:
         if self._lock is None:
             raise StoreError(f"the writer of {self.folder} is closed: open a new one")
         connection = self._connection(path)
         try:
             connection.execute("BEGIN IMMEDIATE")
-            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
+            yield connection
             connection.execute("COMMIT")
-        except (sqlite3.Error, OverflowError, UnicodeError) as error:
-            # Closing rolls back; the next append starts from what is on the disk.
+        except BaseException as error:
+            # Closing rolls back; the next transaction starts from what is on the disk.
             self._days.pop(path).close()
-            raise schema.refusal(error, path) from error
-        return max(0, added[0]) if added else 0
+            if isinstance(error, (sqlite3.Error, OverflowError, UnicodeError)):
+                raise schema.refusal(error, path) from error
+            raise
 
     def _connection(self, path: Path) -> sqlite3.Connection:
         connection = self._days.pop(path, None)
@@ -149,7 +208,7 @@ def _hold(folder: Path) -> int:
     except BlockingIOError as error:
         holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "another process"
         os.close(lock)
-        raise StoreError(f"{folder} has a writer already ({holder}): stop it, or choose another folder") from error
+        raise StoreBusy(f"{folder} has a writer already ({holder}): stop it, or choose another folder") from error
     except OSError as error:
         os.close(lock)
         raise schema.refusal(error, path) from error

@@ -1,0 +1,80 @@
+"""Waiting: finished calls in memory, bounded in number and in bytes, on their way from the event loop to one thread."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from trimtab.gateway import wire
+from trimtab.store.entry import Entry
+from trimtab.trace import Call, Payload, Record, Score
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One call with its bodies still undecoded, or scores of a trace; `size` is about the bytes that it holds."""
+
+    size: int
+    call: Call | None = None
+    request: bytes | None = None
+    response: bytes | dict[str, Any] | None = None
+    trace_id: str = ""
+    scores: tuple[Score, ...] = ()
+
+    def entry(self) -> Entry:
+        """Decoded, as the store takes it. A body that is no JSON object is left out."""
+        if self.call is None:
+            return Entry(trace_id=self.trace_id, scores=self.scores)
+        asked = wire.value(self.request) if self.request is not None else None
+        if not isinstance(asked, dict):
+            return Entry(Record(self.call))
+        answered = wire.value(self.response) if isinstance(self.response, bytes) else self.response
+        return Entry(Record(self.call, Payload(self.call.id, asked, answered if isinstance(answered, dict) else None)))
+
+
+class Waiting:
+    """At most `limit` items, and `max_bytes` of what they hold. `put` from the event loop, the rest from one thread."""
+
+    def __init__(self, limit: int, max_bytes: int) -> None:
+        self._limit = limit
+        self._max_bytes = max_bytes
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        # Two sums and no lock: each is added to by one side alone.
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    def __len__(self) -> int:
+        return self._queue.qsize()
+
+    def put(self, item: Item) -> bool:
+        """Take `item`, or say that there is no room. Never waits."""
+        waiting_bytes = self._bytes_in - self._bytes_out
+        if self._queue.qsize() >= self._limit or waiting_bytes + item.size > self._max_bytes:
+            return False
+        self._bytes_in += item.size
+        self._queue.put(item)
+        return True
+
+    def wake(self) -> None:
+        """End the wait of `take`."""
+        self._queue.put(None)
+
+    def take(self, most: int, timeout_s: float) -> list[Item]:
+        """Up to `most` items; waits for the first, `timeout_s` at most."""
+        items: list[Item] = []
+        try:
+            while len(items) < most:
+                wait = timeout_s > 0 and not items
+                item = self._queue.get(timeout=timeout_s) if wait else self._queue.get_nowait()
+                if item is None:
+                    break
+                items.append(item)
+        except queue.Empty:
+            pass
+        return items
+
+    def release(self, items: Sequence[Item]) -> None:
+        """`items` are done with: their bytes are free again."""
+        self._bytes_out += sum(item.size for item in items)
