@@ -187,14 +187,12 @@ class Served:
     @property
     def quiet(self):
         """Whether no task is left but the server's own, and no upstream connection is in use."""
-        connector = self.gateway.upstream._client.connector
-        return self._tasks() <= self._resting and not connector._acquired
+        return self._tasks() <= self._resting and not self.gateway.upstream.pool.taken
 
     @property
     def idle(self):
         """Upstream connections that wait to be used again."""
-        pools = self.gateway.upstream._client.connector._conns.values()
-        return sum(protocol.is_connected() for pool in list(pools) for protocol, _ in list(pool))
+        return self.gateway.upstream.pool.idle
 
 
 def until(true, seconds=10):

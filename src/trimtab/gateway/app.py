@@ -42,7 +42,7 @@ class Gateway:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self.services = services
         self.upstream = upstream
-        self.passthrough = Passthrough(services, upstream)
+        self.passthrough = Passthrough(services)
         self.started = int(time.time())
         # Where the admin paths answer; None: nowhere.
         self.admin: tuple[str, int] | None = None
@@ -107,6 +107,7 @@ class Gateway:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.upstream.close()
+                await self.passthrough.close()
                 await asyncio.to_thread(self.services.recorder.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -11,13 +11,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
+import yarl
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from trimtab.endpoint import Endpoint
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, http, leg
 from trimtab.gateway.account import Account
-from trimtab.gateway.arrival import BROKEN, reason
+from trimtab.gateway.arrival import reason
 from trimtab.gateway.chain import UpstreamFailed
 from trimtab.gateway.chat import Services
 from trimtab.gateway.dialects.chat import CHAT
@@ -25,7 +27,6 @@ from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.table import DIALECTS
 from trimtab.gateway.disclosure import Strike
 from trimtab.gateway.limits import Reservation
-from trimtab.gateway.upstream import Upstream, address
 from trimtab.trace import EndState
 
 # Path -> the operation it is recorded as, and the dialect of the endpoint that keeps such things ("": any).
@@ -35,6 +36,8 @@ _PATHS = {
     "/v1/responses": ("responses", "responses"),
     "/v1/messages/batches": ("batches", "messages"),
 }
+# What reading from a broken connection raises.
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 _READ = frozenset(dialect.path for dialect in DIALECTS)
 
 
@@ -51,9 +54,25 @@ def is_passed_on(path: str) -> bool:
 class Passthrough:
     """Passes on to the endpoint that the configuration names; without one, to the first that can be meant."""
 
-    def __init__(self, services: Services, upstream: Upstream) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
-        self.upstream = upstream
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """Opened when it is first asked for, inside the event loop: most gateways never pass anything on."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Content-Type"),
+                read_bufsize=256 * 1024,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
 
     async def run(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         await Passage(self, scope, receive, send).run()
@@ -152,7 +171,7 @@ class Passage:
             await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
             async for data in response.content.iter_any():
                 await self.send({"type": "http.response.body", "body": strike(data), "more_body": True})
-        except BROKEN as error:
+        except _BROKEN as error:
             # Without its last piece the client sees that the answer is not whole.
             message = f"endpoint '{endpoint.name}' cut the answer ({reason(error)}): ask again"
             raise UpstreamFailed(message, status=502, code="upstream_cut", end=EndState.CUT) from error
@@ -170,9 +189,9 @@ class Passage:
         if not has_body:
             self.watch()
         try:
-            return await self.through.upstream.client.request(
+            return await self.through.client.request(
                 self.scope["method"],
-                address(endpoint, _path(self.scope), self.scope.get("query_string", b"").decode("latin-1")),
+                _url(endpoint, self.scope),
                 data=self.body() if has_body else None,
                 headers=self.headers(endpoint, given),
                 allow_redirects=False,
@@ -183,14 +202,15 @@ class Passage:
         except aiohttp.ServerTimeoutError as error:
             message = f"endpoint '{endpoint.name}' did not answer in time: look at its connect_s and timeout_s"
             raise UpstreamFailed(message, status=504, code="upstream_timeout") from error
-        except BROKEN as error:
+        except _BROKEN as error:
             if self.gone:
                 raise http.ClientGone from error
             message = f"endpoint '{endpoint.name}' cannot be reached ({reason(error)}): check its url and that it runs"
             raise UpstreamFailed(message, status=502, code="upstream_unreachable") from error
 
     def headers(self, endpoint: Endpoint, given: dict[bytes, bytes]) -> CIMultiDict[str]:
-        going = leg.sent(self.account.headers, endpoint, self.who.traceparent)
+        pairs = leg.sent(self.account.headers, endpoint, self.who.traceparent)
+        going = CIMultiDict((name.decode("latin-1"), held.decode("latin-1")) for name, held in pairs)
         if b"content-type" not in given:
             del going["Content-Type"]
         if b"content-length" in given:
@@ -223,6 +243,13 @@ class Passage:
         if self._task is not None and not watch.cancelled():
             self.gone = True
             self._task.cancel()
+
+
+def _url(endpoint: Endpoint, scope: http.Scope) -> yarl.URL:
+    """Where what is asked for is found at `endpoint`, whose url stands for `/v1`."""
+    url = endpoint.url.rstrip("/") + _path(scope).removeprefix("/v1")
+    query = scope.get("query_string", b"").decode("latin-1")
+    return yarl.URL(f"{url}?{query}" if query else url, encoded=bool(query))
 
 
 def _path(scope: http.Scope) -> str:
