@@ -3,6 +3,7 @@ this process before it, whose tasks and connections can be counted."""
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import struct
@@ -13,6 +14,7 @@ import uvicorn
 
 from trimtab.config import read
 from trimtab.gateway import server
+from trimtab.gateway.connection import Connection
 
 RESET, CLOSE, HANG = "reset", "close", "hang"
 LAST = b"0\r\n\r\n"
@@ -152,8 +154,10 @@ class Served:
         self.gateway = server.assemble(read(path))
         self._listener = server.listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        services = self.gateway.services
+        protocol = functools.partial(Connection, services.live, services.meter.refused)
         config = uvicorn.Config(
-            self.gateway, http="httptools", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
+            self.gateway, http=protocol, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
         )
         self._server = uvicorn.Server(config)
         self._loop_factory = config.get_loop_factory()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
+import functools
+import random
 import time
 from typing import Any
 
@@ -16,13 +17,16 @@ from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
 
+# Ids have to differ, not to be unguessable: the system's randomness seeds them, once in each process.
+_RANDOM = random.Random()
+
 
 class Account:
     """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
 
     def __init__(self, live: Live, headers: http.Headers) -> None:
-        self.id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
         self.started_ns = time.time_ns()
+        self.id = f"{self.started_ns // 1_000_000:012x}{_RANDOM.getrandbits(80):020x}"
         self.began = time.perf_counter()
         self.live = live
         self.deployment = live.serving.deployment.name
@@ -68,13 +72,17 @@ class Account:
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""
-        pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
+        headers = [(b"x-trimtab-request-id", self.id.encode())]
+        if self.who is not None:
+            headers.append((b"x-trimtab-trace-id", self.who.trace_id.encode()))
         if (endpoint := self.notes.endpoint) is not None:
-            pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
-            pairs += [("fallback", "true" if self.notes.fallback else "false")]
+            headers.append((b"x-trimtab-endpoint", _one_line(endpoint.name)))
+            if model := self.response_model or endpoint.model or self.asked:
+                headers.append((b"x-trimtab-model", _one_line(model)))
+            headers.append((b"x-trimtab-fallback", b"true" if self.notes.fallback else b"false"))
         if self.overhead_ms is not None:
-            pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
-        return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
+            headers.append((b"x-trimtab-overhead-ms", b"%.3f" % self.overhead_ms))
+        return headers
 
     @property
     def asked(self) -> str:
@@ -142,5 +150,6 @@ class Account:
         return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
+@functools.lru_cache(maxsize=1024)
 def _one_line(text: str) -> bytes:
     return "".join(char for char in text if char.isprintable()).encode("latin-1", "replace")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 
@@ -13,6 +12,7 @@ from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.cycle import WATCH
 from trimtab.gateway.dialects.protocol import Answer, Dialect
 from trimtab.gateway.keys import Key
 from trimtab.gateway.limits import Limits, Reservation
@@ -59,7 +59,6 @@ class Exchange:
         self.relaying: Relay | None = None
         self.answered = False
         self.gone = False
-        self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
 
     async def run(self) -> None:
@@ -100,18 +99,14 @@ class Exchange:
 
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
-        self._watch = asyncio.ensure_future(self.receive())
-        self._watch.add_done_callback(self._hung_up)
+        self.scope["extensions"][WATCH](self._hung_up)
 
     def unwatch(self) -> None:
         """The answer is whole: the client may leave."""
-        if self._watch is not None:
-            self._watch.remove_done_callback(self._hung_up)
-            self._watch.cancel()
-            self._watch = None
+        self.scope["extensions"][WATCH](None)
 
-    def _hung_up(self, watch: asyncio.Task[Any]) -> None:
-        if self._task is not None and not watch.cancelled():
+    def _hung_up(self) -> None:
+        if self._task is not None:
             self.gone = True
             self._task.cancel()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
@@ -22,6 +21,7 @@ from trimtab.gateway.account import Account
 from trimtab.gateway.arrival import reason
 from trimtab.gateway.chain import UpstreamFailed
 from trimtab.gateway.chat import Services
+from trimtab.gateway.cycle import WATCH
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.table import DIALECTS
@@ -107,7 +107,6 @@ class Passage:
         self.begun = False
         self.gone = False
         self._task = asyncio.current_task()
-        self._watch: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
         account = self.account
@@ -129,9 +128,7 @@ class Passage:
             if not self.begun:
                 await self.send_error(error)
         finally:
-            if self._watch is not None:
-                self._watch.remove_done_callback(self._hung_up)
-                self._watch.cancel()
+            self.scope["extensions"][WATCH](None)
             call = account.call(end)
             if self.reservation is not None:
                 self.through.services.limits.settle(self.reservation, call, account)
@@ -232,15 +229,10 @@ class Passage:
 
     def watch(self) -> None:
         """From now on a hang-up ends the answer."""
-        self._watch = asyncio.ensure_future(self._until_gone())
-        self._watch.add_done_callback(self._hung_up)
+        self.scope["extensions"][WATCH](self._hung_up)
 
-    async def _until_gone(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    def _hung_up(self, watch: asyncio.Task[Any]) -> None:
-        if self._task is not None and not watch.cancelled():
+    def _hung_up(self) -> None:
+        if self._task is not None:
             self.gone = True
             self._task.cancel()
 
