@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from trimtab.endpoint import Endpoint
-from trimtab.gateway.series import METERED, OVERHEAD_S, Bins, Series, Tally
+from trimtab.gateway.figures import Bins, Counter, Gauge, Labels
 from trimtab.gateway.telemetry import page
 from trimtab.gateway.telemetry.semconv import SECONDS
-from trimtab.gateway.text import Labels, braces, bucket_lines
+from trimtab.gateway.telemetry.series import METERED, OVERHEAD_S, Series, Tally
 from trimtab.money import Usage
 from trimtab.trace import Call
 
 __all__ = ["METERED", "Counter", "Gauge", "Labels", "Meter"]
 
 _CLASSES = ("input", "output", "cache_read", "cache_write", "reasoning")
-
-
-class Counter:
-    """A sum per label set."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-        self.sums: defaultdict[Labels, float] = defaultdict(float)
-
-    def add(self, labels: Labels = (), amount: float = 1) -> None:
-        self.sums[labels] += amount
-
-    def lines(self) -> list[str]:
-        head = [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} counter"]
-        return head + [f"{self.name}{braces(labels)} {amount:.12g}" for labels, amount in self.sums.items()]
-
-
-class Gauge:
-    """A figure per label set, read when the page is."""
-
-    def __init__(self, name: str, text: str, read: Callable[[], dict[Labels, float]]) -> None:
-        self.name = name
-        self.text = text
-        self.read = read
-
-    def lines(self) -> list[str]:
-        head = [f"# HELP {self.name} {self.text}", f"# TYPE {self.name} gauge"]
-        return head + [f"{self.name}{braces(labels)} {amount:.12g}" for labels, amount in self.read().items()]
 
 
 class Meter:
@@ -129,4 +99,4 @@ def _histogram(name: str, text: str, bounds: tuple[float, ...], parts: Iterable[
     whole = Bins(bounds)
     for part in parts:
         whole.add(part)
-    return [f"# HELP {name} {text}", f"# TYPE {name} histogram", *bucket_lines(name, (), whole)]
+    return [f"# HELP {name} {text}", f"# TYPE {name} histogram", *whole.lines(name)]

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,7 +51,7 @@ class Siblings:
         """Look twice a second for what others were given, and leave this worker's metrics for them."""
         while True:
             await self.look()
-            await asyncio.to_thread(self._write, self._own, self._page().encode())
+            await asyncio.to_thread(_write, self._own, self._page().encode())
             await asyncio.sleep(_LOOK_S)
 
     async def look(self) -> None:
@@ -67,12 +67,12 @@ class Siblings:
 
     def publish(self, deployment: Deployment) -> None:
         """Let the other workers serve `deployment` too."""
-        self._write(self.folder / _DEPLOYMENT, msgspec.json.encode(deployment))
+        _write(self.folder / _DEPLOYMENT, msgspec.json.encode(deployment))
         self._seen = self._stamp()
 
     def keep(self, settings: Settings) -> None:
         """Let workers that start later begin with `settings`, whatever has become of the file by then."""
-        self._write(self.folder / _SETTINGS, msgspec.json.encode(settings))
+        _write(self.folder / _SETTINGS, msgspec.json.encode(settings))
 
     def merged(self, own: str) -> str:
         """The metrics of all workers together: this one's `own` page, and the others', at most a second old."""
@@ -92,13 +92,14 @@ class Siblings:
             return None
         return found.st_mtime_ns, found.st_ino
 
-    def _write(self, path: Path, content: bytes) -> None:
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            new.write_bytes(content)
-            new.rename(path)
-        except OSError as error:
-            log.error("cannot write %s: %s", path, error.strerror)
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        new.write_bytes(content)
+        new.rename(path)
+    except OSError as error:
+        log.error("cannot write %s: %s", path, error.strerror)
 
 
 def kept(folder: Path) -> Settings | None:
@@ -106,6 +107,19 @@ def kept(folder: Path) -> Settings | None:
     with contextlib.suppress(OSError):
         return msgspec.json.decode((folder / _SETTINGS).read_bytes(), type=Settings)
     return None
+
+
+def put(folder: Path) -> Deployment | None:
+    """The Deployment that a worker was given last; None where none was."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder / _DEPLOYMENT).read_bytes(), type=Deployment)
+    return None
+
+
+def leave(folder: Path, lines: Sequence[str]) -> None:
+    """Leave metrics of this process, which is no worker, for the workers' pages."""
+    if lines:
+        _write(folder / f"{_RUNNING}{os.getpid()}", "".join(f"{line}\n" for line in lines).encode())
 
 
 def ended(folder: Path, pid: int) -> None:

@@ -11,12 +11,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from trimtab.config import TelemetrySettings
 from trimtab.endpoint import Endpoint
-from trimtab.gateway.metrics import Counter, Gauge
+from trimtab.gateway.figures import Counter, Gauge
 from trimtab.gateway.recorder import Writer
 from trimtab.gateway.telemetry import facts, otlp, semconv
 from trimtab.gateway.telemetry.collector import Collector, target
@@ -24,6 +25,9 @@ from trimtab.gateway.telemetry.facts import Place
 from trimtab.gateway.telemetry.semconv import Convention
 from trimtab.store.redaction import scrub
 from trimtab.trace import Record, Score
+
+if TYPE_CHECKING:
+    from trimtab.store.writer import TraceWriter
 
 log = logging.getLogger("trimtab.gateway")
 
@@ -218,8 +222,13 @@ def _aimed(settings: TelemetrySettings) -> Aim:
     return Aim(settings, semconv.convention(settings.semconv), collector)
 
 
+def exporting(store: TraceWriter, exporter: Exporter) -> Writer:
+    """`store` as the recorder's `Writer` that offers to `exporter` what the store has taken."""
+    return ExportingWriter(store, exporter, redact_personal=store.redact_personal)
+
+
 class ExportingWriter:
-    """The recorder's `Writer` that offers to the exporter what the store has taken."""
+    """Writes, then offers to the exporter. Closing it closes both."""
 
     def __init__(self, writer: Writer, exporter: Exporter, *, redact_personal: bool = False) -> None:
         self._writer = writer
@@ -240,5 +249,5 @@ class ExportingWriter:
         self._writer.housekeep()
 
     def close(self) -> None:
-        self._exporter.close()
         self._writer.close()
+        self._exporter.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from trimtab.gateway.series import METERED, Bins, Series
+from trimtab.gateway.figures import Bins, Labels, braces
 from trimtab.gateway.telemetry.semconv import CONVENTIONS, Convention, Instrument
-from trimtab.gateway.text import Labels, braces, bucket_lines
+from trimtab.gateway.telemetry.series import METERED, Series
 
 _BINS = {"duration": "duration", "ttft": "ttft", "input_tokens": "input", "output_tokens": "output"}
 _SUMS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -47,7 +47,7 @@ def _samples(convention: Convention, instrument: Instrument, shown: Iterable[Ser
             labels = _labels(convention, instrument, one)
             merged.setdefault(labels, Bins(bins.bounds)).add(bins)
     for labels, bins in merged.items():
-        yield from bucket_lines(name, labels, bins)
+        yield from bins.lines(name, labels)
 
 
 def _labels(convention: Convention, instrument: Instrument, one: Series) -> Labels:

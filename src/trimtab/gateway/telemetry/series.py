@@ -5,13 +5,13 @@ Which names and labels are made of it is told by the pages: our own (`metrics`) 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 
 import msgspec
 
 from trimtab.endpoint import Endpoint
+from trimtab.gateway.figures import Bins
 from trimtab.gateway.telemetry import facts
 from trimtab.gateway.telemetry.facts import Place
 from trimtab.gateway.telemetry.semconv import SECONDS, TOKENS
@@ -26,25 +26,6 @@ _MOST_AGENTS = 64
 _MOST_MODELS = 64
 _MOST_SERIES = 1000
 _KEY = attrgetter("endpoint", "operation", "request_model", "response_model", "end", "status")
-
-
-class Bins:
-    """A histogram's counts."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def add(self, other: Bins) -> None:
-        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
-        self.total += other.total
 
 
 class Series:
