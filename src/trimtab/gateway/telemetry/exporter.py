@@ -69,6 +69,7 @@ class Exporter:
         self._closing = False
         self._warned = False
         self._thread: threading.Thread | None = None
+        self._used: Collector | None = None
         self.exported = Counter("trimtab_telemetry_exported_total", "Spans that the collector took.")
         self.retries = Counter("trimtab_telemetry_retries_total", "Times spans were sent again.")
         self.lost = Counter("trimtab_telemetry_lost_total", "Spans that no collector got, by reason.")
@@ -163,8 +164,8 @@ class Exporter:
                 self._deliver(batch, convention)
             elif closing:
                 break
-        if self._aim.collector is not None:
-            self._aim.collector.close()
+        if self._used is not None:
+            self._used.close()
 
     def _gathered(self) -> tuple[list[bytes], Convention]:
         """The oldest spans of one convention, so many as one request may hold."""
@@ -187,6 +188,9 @@ class Exporter:
             aim = self._aim
             if aim.collector is None:
                 return self._settle(len(batch), "given-up")
+            if self._used is not None and self._used is not aim.collector:
+                self._used.close()
+            self._used = aim.collector
             outcome = aim.collector.send(otlp.request(batch, convention, aim.settings.service))
             if outcome.arrived:
                 self._warned = False
