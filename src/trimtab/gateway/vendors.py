@@ -13,7 +13,7 @@ import msgspec
 
 # The first header that is there wins. Where its own maker reads several for one field, in that maker's order.
 _FIELDS: dict[str, tuple[bytes, ...]] = {
-    "workflow": (b"helicone-session-name", b"langfuse_trace_name", b"x-openrouter-title", b"x-title"),
+    "workflow": (b"helicone-session-name", b"langfuse_trace_name", b"x-openrouter-title", b"x-title", b"http-referer"),
     "agent": (b"x-openai-subagent",),
     "session": (
         *(b"x-litellm-trace-id", b"x-litellm-session-id", b"helicone-session-id", b"langfuse_session_id"),

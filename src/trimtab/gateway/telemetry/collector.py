@@ -24,7 +24,7 @@ _PATH = "/v1/traces"
 # OTLP's own list of answers after which the same request may be sent again.
 _RETRYABLE = frozenset((429, 502, 503, 504))
 _MOST_ANSWER = 64 * 1024
-_MOST_WAIT_S = 300.0
+_MOST_WAIT_S = 120.0
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -137,7 +137,7 @@ class Collector:
 
 
 def _wait_s(text: str) -> float:
-    """`Retry-After`, in seconds or as a date; 0 where there is none. Nobody is waited for beyond five minutes."""
+    """`Retry-After`, in seconds or as a date; 0 where there is none. Nobody is waited for beyond two minutes."""
     text = text.strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), _MOST_WAIT_S)

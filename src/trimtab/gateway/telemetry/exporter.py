@@ -109,23 +109,28 @@ class Exporter:
         if aim.collector is None or self._closing:
             return
         self._look_around()
+        spans: list[bytes] = []
+        room = aim.settings.queue - len(self)
+        room_bytes = _MOST_BYTES - self._bytes
+        full = unencodable = 0
         for record in records:
-            if len(self) >= aim.settings.queue or self._bytes >= _MOST_BYTES:
-                self._lose("full", 1)
+            if len(spans) >= room or room_bytes <= 0:
+                full += 1
                 continue
-            where = self._places.get(record.call.endpoint, _NOWHERE)
             try:
                 told = scrub(
                     record if aim.settings.content else facts.without_content(record), personal_data=personal_data
                 )
-                span = otlp.span(told, aim.convention, where, bodies=aim.settings.content)
+                where = self._places.get(record.call.endpoint, _NOWHERE)
+                spans.append(otlp.span(told, aim.convention, where, bodies=aim.settings.content))
+                room_bytes -= len(spans[-1])
             except (UnicodeEncodeError, OverflowError, RecursionError):
-                self._lose("unencodable", 1)
-                continue
-            with self._change:
-                self._waiting.append((aim.convention, span))
-                self._bytes += len(span)
+                unencodable += 1
         with self._change:
+            self._waiting.extend((aim.convention, span) for span in spans)
+            self._bytes += sum(map(len, spans))
+            self.lost.add((("reason", "full"),), full)
+            self.lost.add((("reason", "unencodable"),), unencodable)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="trimtab-telemetry", daemon=True)
                 self._thread.start()
@@ -140,17 +145,14 @@ class Exporter:
         if self._thread is not None:
             self._thread.join(timeout_s)
         if left := len(self):
-            self._lose("closing", left)
+            with self._change:
+                self.lost.add((("reason", "closing"),), left)
             log.error("%d spans did not reach the collector before the end", left)
 
     def _look_around(self) -> None:
         endpoints = tuple(self._endpoints())
         if endpoints != self._known:
             self._known, self._places = endpoints, facts.places(endpoints)
-
-    def _lose(self, reason: str, spans: int) -> None:
-        with self._change:
-            self.lost.add((("reason", reason),), spans)
 
     def _run(self) -> None:
         while True:

@@ -71,6 +71,8 @@ def attributes(named: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _value(held: Any) -> dict[str, Any]:
+    if isinstance(held, str):
+        return {"stringValue": held}
     if isinstance(held, bool):
         return {"boolValue": held}
     if isinstance(held, int) and -_MOST_INT <= held < _MOST_INT:

@@ -60,10 +60,12 @@ class Convention(msgspec.Struct, frozen=True):
         """`facts`, neutral words and values, as attributes; what is None or empty is left out."""
         named: dict[str, Any] = {}
         for word, held in facts.items():
-            if held is None or held in ("", ()):
-                continue
-            kind = self.kinds.get(word)
-            named[self.names.get(word) or f"trimtab.{word}"] = kind(held) if kind else held
+            # 0 and False are told.
+            if held or isinstance(held, int | float):
+                named[self.names.get(word) or f"trimtab.{word}"] = held
+        for word, kind in self.kinds.items():
+            if (name := self.names[word]) in named:
+                named[name] = kind(named[name])
         return named
 
     def provider(self, name: str) -> str:
