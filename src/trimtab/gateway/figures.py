@@ -61,7 +61,7 @@ class Bins:
         for bound, count in zip((*(f"{bound:.12g}" for bound in self.bounds), "+Inf"), self.counts, strict=True):
             below += count
             yield f"{name}_bucket{braces((*labels, ('le', bound)))} {below}"
-        yield f"{name}_sum{braces(labels)} {self.total:.9g}"
+        yield f"{name}_sum{braces(labels)} {self.total:.12g}"
         yield f"{name}_count{braces(labels)} {below}"
 
 

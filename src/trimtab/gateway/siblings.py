@@ -83,7 +83,7 @@ class Siblings:
             # A worker's page changes its name when it ends, perhaps just now.
             with contextlib.suppress(OSError):
                 if path != self._own and path.suffix != ".new":
-                    yield path.read_text("utf-8")
+                    yield path.read_bytes().decode()
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -136,7 +136,7 @@ def merged(running: Iterable[str], ended: Iterable[str] = ()) -> str:
     for page, is_running in [*((page, True) for page in running), *((page, False) for page in ended)]:
         comments: list[str] = []
         name, counts = "", True
-        for line in page.splitlines():
+        for line in page.split("\n"):
             if line.startswith("#"):
                 comments.append(line)
                 if line.startswith("# TYPE "):
