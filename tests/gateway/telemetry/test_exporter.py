@@ -1,5 +1,7 @@
 """From records to a collector on loopback: bounded, patient, and without a word of its keys."""
 
+import datetime
+import email.utils
 import logging
 import socket
 import time
@@ -117,6 +119,17 @@ def test_addresses():
     assert path("http://c") == (False, "c", 4318, "/v1/traces")
     assert path("https://c/otlp/") == (True, "c", 443, "/otlp/v1/traces")
     assert path("http://c:1/v1/traces") == (False, "c", 1, "/v1/traces")
+
+
+@given(st.text(max_size=40) | st.integers(-(10**12), 10**12).map(str) | st.datetimes().map(email.utils.format_datetime))
+def test_any_retry_after_is_a_wait_of_two_minutes_at_most(text):
+    assert 0 <= collector._wait_s(text) <= 120
+
+
+def test_retry_after_may_be_a_date():
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=60)
+    assert 50 < collector._wait_s(email.utils.format_datetime(soon, usegmt=True)) <= 60
+    assert collector._wait_s("Sun, 06 Nov 1994 08:49:37 GMT") == 0
 
 
 def test_retry_after_is_honoured(receiver, make):

@@ -25,6 +25,7 @@ _NUMBERS = {
 }
 _WHOLE = frozenset(("max_tokens", "seed", "dimensions"))
 _MOST_CHARS = 256
+_INFINITE = 1e300
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -129,7 +130,7 @@ def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for word, names in _NUMBERS.items():
         held = next((request[name] for name in names if request.get(name) is not None), None)
-        if isinstance(held, int | float) and not isinstance(held, bool):
+        if isinstance(held, int | float) and not isinstance(held, bool) and abs(held) < _INFINITE:
             told[word] = int(held) if word in _WHOLE else float(held)
     count = request.get("n")
     if isinstance(count, int) and count != 1:

@@ -17,7 +17,7 @@ def lines(series: Iterable[Series], versions: Iterable[str]) -> list[str]:
     """All instruments of `versions`. A call that no endpoint answered is no operation of a model."""
     shown = [one for one in series if one.endpoint and one.operation in METERED]
     made: list[str] = []
-    for version in versions:
+    for version in dict.fromkeys(versions):
         convention = CONVENTIONS[version]
         begun = ""
         for instrument in convention.instruments:
