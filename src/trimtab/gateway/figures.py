@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import accumulate
+from operator import add
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -53,21 +56,33 @@ class Bins:
         self.total += value
 
     def add(self, other: Bins) -> None:
-        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
+        self.counts = list(map(add, self.counts, other.counts))
         self.total += other.total
 
-    def lines(self, name: str, labels: Labels = ()) -> Iterator[str]:
-        below = 0
-        for bound, count in zip((*(f"{bound:.12g}" for bound in self.bounds), "+Inf"), self.counts, strict=True):
-            below += count
-            yield f"{name}_bucket{braces((*labels, ('le', bound)))} {below}"
-        yield f"{name}_sum{braces(labels)} {self.total:.12g}"
-        yield f"{name}_count{braces(labels)} {below}"
+    def lines(self, name: str, labels: str = "") -> list[str]:
+        """`labels` as `joined` gives them."""
+        head = f"{name}_bucket{{{labels}," if labels else f"{name}_bucket{{"
+        made = [
+            f"{head}{bound}{below}" for bound, below in zip(_written(self.bounds), accumulate(self.counts), strict=True)
+        ]
+        whole = f"{{{labels}}}" if labels else ""
+        made += [f"{name}_sum{whole} {self.total:.12g}", f"{name}_count{whole} {sum(self.counts)}"]
+        return made
+
+
+@functools.lru_cache(maxsize=16)
+def _written(bounds: tuple[float, ...]) -> tuple[str, ...]:
+    """The end of each bucket's line, up to its count."""
+    return tuple(f'le="{bound}"}} ' for bound in (*(f"{bound:.12g}" for bound in bounds), "+Inf"))
 
 
 def braces(labels: Labels) -> str:
-    quoted = (f'{name}="{_escaped(held)}"' for name, held in labels)
-    return "{" + ",".join(quoted) + "}" if labels else ""
+    return f"{{{joined(labels)}}}" if labels else ""
+
+
+def joined(labels: Labels) -> str:
+    """Labels as they stand between braces."""
+    return ",".join([f'{name}="{_escaped(held)}"' for name, held in labels])
 
 
 def _escaped(text: str) -> str:

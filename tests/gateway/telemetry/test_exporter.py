@@ -16,7 +16,9 @@ from trimtab.config import TelemetrySettings
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
 from trimtab.gateway.telemetry import collector, exporter
-from trimtab.gateway.telemetry.exporter import Exporter, ExportingWriter
+from trimtab.gateway.telemetry.exporter import Exporter, ExportingWriterfrom trimtab.store.entry import Entry
+from trimtab.store.errand import ServingWriter
+from trimtab.store.spill import Spill
 
 ENDPOINTS = (Endpoint(name=samples.ENDPOINT, url="http://10.0.0.1:8500/v1"),)
 KEY = "sk-of-the-collector-0123456789"
@@ -269,6 +271,19 @@ def test_only_what_the_store_took_is_exported(receiver, make):
     assert len(one) == 0
     ExportingWriter(Store(1), one).append(records(1))
     assert len(one) == 1
+
+
+def test_what_was_spilled_is_exported_once_the_store_has_it(receiver, make, tmp_path):
+    one = make()
+    spill = Spill(tmp_path, 10**6)
+    assert spill.append([Entry(each) for each in records(2)]) == 2
+    with ServingWriter(tmp_path) as store:
+        writer = exporter.exporting(store, one)
+        spill.drain(writer)
+        writer.append(records(2))
+    receiver.wait(2)
+    until(lambda: len(one) == 0)
+    assert len(receiver.spans) == 2, "what came again was there already"
 
 
 @pytest.mark.parametrize("version", ["v1.36", "v0.1.0"])

@@ -35,7 +35,7 @@ class Series:
     __slots__ = (
         *("operation", "endpoint", "place", "model", "response_model", "end", "status", "error", "agents"),
         *("duration", "ttft", "overhead", "input", "output", "tokens", "cost", "priced"),
-        *("unpriced", "unmetered", "estimated"),
+        *("unpriced", "unmetered", "estimated", "labels"),
     )
 
     def __init__(self, call: Call, place: Place) -> None:
@@ -48,6 +48,8 @@ class Series:
         self.status = str(call.status)
         self.error = facts.error_of(call)
         self.agents: dict[str, int] = {}
+        # As pages have written them, by version.
+        self.labels: dict[str, tuple[str, str]] = {}
         self.duration, self.ttft = Bins(SECONDS), Bins(SECONDS)
         self.overhead = Bins(OVERHEAD_S)
         self.input, self.output = Bins(TOKENS), Bins(TOKENS)
