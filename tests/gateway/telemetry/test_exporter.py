@@ -16,7 +16,8 @@ from trimtab.config import TelemetrySettings
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
 from trimtab.gateway.telemetry import collector, exporter
-from trimtab.gateway.telemetry.exporter import Exporter, ExportingWriterfrom trimtab.store.entry import Entry
+from trimtab.gateway.telemetry.exporter import Exporter, ExportingWriter
+from trimtab.store.entry import Entry
 from trimtab.store.errand import ServingWriter
 from trimtab.store.spill import Spill
 
