@@ -243,6 +243,13 @@ def test_changed_settings_are_taken_at_once_also_while_it_waits(receiver, make):
         assert urls == ["https://opentelemetry.io/schemas/1.36.0", "https://opentelemetry.io/schemas/gen-ai/0.1.0"]
 
 
+def test_a_shorter_interval_does_not_wait_for_the_end_of_the_longer_one(receiver, make):
+    one = make(interval_s=600.0)
+    one.offer(records(1))
+    one.take(TelemetrySettings(url=receiver.url, interval_s=0.05))
+    receiver.wait(1)
+
+
 def test_refused_settings_change_nothing(receiver, make):
     one = make()
     with pytest.raises(ConfigError):

@@ -6,6 +6,7 @@ A collector that is slow or dead delays no request and no record: its spans wait
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -157,9 +158,7 @@ class Exporter:
     def _run(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(
-                    lambda: self._closing or len(self._waiting) >= _BATCH, self._aim.settings.interval_s
-                )
+                self._pause(self._aim, self._aim.settings.interval_s, full=_BATCH)
                 batch, convention = self._gathered()
                 closing = self._closing
             if batch:
@@ -205,8 +204,12 @@ class Exporter:
                 return self._settle(len(batch), "closing" if self._closing else "given-up")
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             with self._change:
-                self._change.wait_for(lambda aim=aim: self._closing or self._aim is not aim, pause_s)  # type: ignore[misc]
+                self._pause(aim, pause_s)
             self.retries.add()
+
+    def _pause(self, aim: Aim, seconds: float, full: float = math.inf) -> None:
+        """Until the time is over, the end comes, other settings than `aim` hold, or so many spans wait as are `full`."""
+        self._change.wait_for(lambda: self._closing or self._aim is not aim or len(self._waiting) >= full, seconds)
 
     def _settle(self, spans: int, reason: str, lost: int | None = None) -> None:
         """`spans` are done with, and `lost` of them (all, where it is not said) for this reason."""
