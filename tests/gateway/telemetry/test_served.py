@@ -89,8 +89,9 @@ def test_the_page_has_the_names_of_each_version(served):
         assert re.search(rf"^{name}{{", lines, re.MULTILINE), name
     assert labels in lines and "never-a-label" not in lines
     path.write_text(path.read_text() + 'metrics = ["v0.1.0"]\n')
-    until(lambda: "gen_ai_client_token_usage" not in page(gateway))
-    assert "gen_ai_client_inference_duration_seconds_count" in page(gateway)
+    # Of several workers the one that is asked may not have heard of the call yet.
+    newest = "gen_ai_client_inference_duration_seconds_count"
+    until(lambda: newest in (text := page(gateway)) and "gen_ai_client_token_usage" not in text)
 
 
 def test_a_changed_collector_is_swapped_in_and_a_bad_one_refused(served, receiver):
@@ -177,3 +178,21 @@ def test_without_telemetry_a_callers_traceparent_goes_on_as_it_came(gateway):
     sent = {name.lower(): held for name, held in gateway.upstream.seen[0].headers.items()}
     assert sent["traceparent"] == traceparent
     assert "trimtab_telemetry" not in page(gateway)
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"session_id": "s1", "User-Agent": "codex_cli_rs/0.144"}, ("codex", "s1", "")),
+        ({"langfuse_session_id": "s2", "langfuse_trace_user_id": "u"}, ("", "s2", "u")),
+        ({"Helicone-Session-Id": "s3", "Helicone-Session-Name": "w", "Helicone-User-Id": "u"}, ("w", "s3", "u")),
+        ({"X-Claude-Code-Session-Id": "s4", "User-Agent": "claude-cli/2.1 (cli)"}, ("claude-code", "s4", "")),
+    ],
+)
+def test_vendors_headers_over_http_name_the_call_and_go_on_upstream(gateway, headers, named):
+    body = {**HELLO, "messages": [{"role": "system", "content": "You sell cars."}, *HELLO["messages"]]}
+    call, _ = gateway.call(gateway.ask(body, headers)[1])
+    assert (call.workflow, call.session, call.user) == named
+    assert call.derived and call.agent.startswith("fp-")
+    sent = {name.lower(): held for name, held in gateway.upstream.seen[0].headers.items()}
+    assert {name.lower(): held for name, held in headers.items()}.items() <= sent.items()

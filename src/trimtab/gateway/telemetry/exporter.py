@@ -208,7 +208,7 @@ class Exporter:
             self.retries.add()
 
     def _pause(self, aim: Aim, seconds: float, full: float = math.inf) -> None:
-        """Until the time is over, the end comes, other settings than `aim` hold, or so many spans wait as are `full`."""
+        """Until the time is over, the end comes, other settings than `aim` hold, or `full` spans wait."""
         self._change.wait_for(lambda: self._closing or self._aim is not aim or len(self._waiting) >= full, seconds)
 
     def _settle(self, spans: int, reason: str, lost: int | None = None) -> None:
