@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.gateway.telemetry.receiver import Receiver
 from tests.store.samples import make_record
 from trimtab.gateway import doctor
 from trimtab.store import schema
@@ -196,3 +197,17 @@ def test_from_the_command_line(tmp_path, server, capsys, monkeypatch):
     assert capsys.readouterr().out.count("ok     ") == 7
     assert main(["doctor", "--json"]) == 0
     assert '"name":"disk","ok":true' in capsys.readouterr().out
+
+
+def test_the_collector_is_asked_too(tmp_path, server):
+    assert "telemetry" not in examine(tmp_path, server[1])
+    telemetry = '[telemetry]\nurl = "{}"\n'
+    with Receiver() as receiver:
+        well = examine(tmp_path, server[1], telemetry.format(receiver.url))
+        assert well["telemetry"].ok and receiver.requests and not receiver.spans
+        receiver.answers = [(401, {}, b"")]
+        refused = examine(tmp_path, server[1], telemetry.format(receiver.url))
+        assert "answered 401" in wrong(refused)["telemetry"]
+    assert "cannot be reached" in wrong(examine(tmp_path, server[1], telemetry.format(receiver.url)))["telemetry"]
+    absent = telemetry.format(receiver.url) + 'headers_env = { authorization = "TRIMTAB_ABSENT" }\n'
+    assert "TRIMTAB_ABSENT" in wrong(examine(tmp_path, server[1], absent))["telemetry"]

@@ -125,7 +125,6 @@ class Account:
             session=who.session,
             user=who.user,
             tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
-            derived=who.derived,
             operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,

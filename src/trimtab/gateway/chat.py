@@ -138,7 +138,7 @@ class Exchange:
         try:
             account.head = head = wire.head(account.body)
         finally:
-            account.who = who = attribution.of(account.headers, account.head)
+            account.who = who = attribution.of(account.headers, account.head, spans=account.live.spans)
         guard.check_choices(head.n, account.live.bounds.max_n)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:

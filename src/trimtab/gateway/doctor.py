@@ -17,6 +17,7 @@ import msgspec
 from trimtab import config
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError, StoreError
+from trimtab.gateway.telemetry import collector, otlp, semconv
 from trimtab.money import PriceTable
 from trimtab.store import schema
 
@@ -67,6 +68,7 @@ def examine(path: Path) -> list[Check]:
         clock(time.time(), skews, schema.day_files(folder)),
         sqlite_version(sqlite3.sqlite_version_info),
         _store(settings.store),
+        *_telemetry(settings.telemetry),
         disk(folder, _LEAST_FREE),
     ]
 
@@ -194,6 +196,23 @@ def _store(settings: config.StoreSettings) -> Check:
             connection.close()
     kept = f"kept {settings.keep_days} days" if settings.keep_days else "kept for ever"
     return Check("store", True, f"{folder}: {len(days)} day files, {kept}")
+
+
+def _telemetry(settings: config.TelemetrySettings) -> list[Check]:
+    """Whether the collector takes spans: it is sent a request without any. None where there is no collector."""
+    try:
+        where = collector.target(settings)
+    except ConfigError as error:
+        return [Check("telemetry", False, str(error))]
+    if where is None:
+        return []
+    sender = collector.Collector(where, TIMEOUT_S)
+    outcome = sender.send(otlp.request((), semconv.convention(settings.semconv), settings.service))
+    sender.close()
+    if outcome.arrived:
+        return [Check("telemetry", True, f"the collector {where.name} takes spans")]
+    said = f"the collector {where.name} {outcome.said}: check [telemetry], and that it runs"
+    return [Check("telemetry", False, said)]
 
 
 def disk(folder: Path, least: int) -> Check:

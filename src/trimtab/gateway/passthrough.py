@@ -102,7 +102,7 @@ class Passage:
         self.send = send
         self.account = Account(through.services.live, scope["headers"])
         self.account.operation, self.dialect = kept_below(scope["path"]) or ("", "")
-        self.account.who = self.who = attribution.of(self.account.headers, None)
+        self.account.who = self.who = attribution.of(self.account.headers, None, spans=self.account.live.spans)
         self.reservation: Reservation | None = None
         self.begun = False
         self.gone = False

@@ -99,7 +99,8 @@ class Recorder:
         if kept == "full":
             self._put(Item(size=size, call=call, request=request, response=response))
         elif kept == "metadata":
-            self._put(Item(size=0, call=call))
+            asked = request if not call.agent else None
+            self._put(Item(size=len(asked) if asked else 0, call=call, request=asked, bodies=False))
 
     def submit_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
         self._put(Item(size=0, trace_id=trace_id, scores=tuple(scores)))

@@ -36,6 +36,10 @@ class Head(msgspec.Struct, frozen=True):
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
+    # OpenAI's later word for `user`; OpenRouter's and the Responses API's for a session.
+    safety_identifier: msgspec.Raw = _EMPTY
+    session_id: msgspec.Raw = _EMPTY
+    conversation: msgspec.Raw = _EMPTY
     # How long the answer may become; whatever the client wrote there.
     max_tokens: Any = None
     max_completion_tokens: Any = None
