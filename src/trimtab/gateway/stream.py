@@ -12,6 +12,7 @@ from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.wire import Head, Problem
 from trimtab.trace import EndState
 
+_DECODE = msgspec.json.Decoder().decode
 _MAX_EVENT_BYTES = 16 * 1024 * 1024
 _MESSAGES = {
     EndState.CUT: "the model server ended the stream before the answer was whole: ask again",
@@ -73,7 +74,7 @@ class Relay:
         if data.strip() == b"[DONE]":
             return self._settle()
         try:
-            chunk = msgspec.json.decode(data)
+            chunk = _DECODE(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self.malformed += 1
             return True

@@ -101,7 +101,7 @@ def replaced(body: bytes, key: str, text: bytes) -> bytes:
     """
     spans = [(start, end) for name, start, end in members(body) if name == key]
     if not spans:
-        return _added(body, key, text)
+        return added(body, key, text)
     pieces, at = [], 0
     for start, end in spans:
         pieces += [body[at:start], text]
@@ -109,7 +109,8 @@ def replaced(body: bytes, key: str, text: bytes) -> bytes:
     return b"".join([*pieces, body[at:]])
 
 
-def _added(body: bytes, key: str, text: bytes) -> bytes:
+def added(body: bytes, key: str, text: bytes) -> bytes:
+    """`body`, a valid JSON object without the top-level `key`, with it and the JSON `text` as its last member."""
     close = body.rindex(b"}")
     last = body[:close].rstrip(b" \t\n\r")
     comma = b"" if last.endswith(b"{") and len(last.strip()) == 1 else b","

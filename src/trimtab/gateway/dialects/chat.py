@@ -40,6 +40,8 @@ class Chat:
         if not head.streamed or wants_usage(head):
             return body
         options = bytes(head.stream_options)
+        if not options:
+            return wire.added(body, "stream_options", b'{"include_usage":true}')
         asked = wire.replaced(options, "include_usage", b"true") if options[:1] == b"{" else b'{"include_usage":true}'
         return wire.replaced(body, "stream_options", asked)
 
