@@ -1,6 +1,6 @@
 """Speed and size of the gateway, with keys, limits and record on, beside its peers and a bare floor in the same run.
 
-`python benchmarks/gateway.py [--quick] [--only NAME,..] [--peers DIR] [--json FILE]`
+`python benchmarks/gateway.py [--quick] [--only NAME,..] [--peers DIR] [--realtime] [--json FILE]`
 
 Each system is one process tree on the first core; the fake upstream and the load are on the second. Rounds are
 interleaved, and ratios are taken within a round. Exit code 1 where a bar falls short.
@@ -203,16 +203,18 @@ def setting(plan: Plan, seen: dict[str, Seen], versions: str, absent: dict[str, 
     """What was measured how, in a few sentences."""
     direct = seen["direct"]
     alone = ", ".join(f"{name[:3]} {cell(direct.values.get(name, []), 3)}" for name in ("p50_ms", "p99_ms"))
+    rest = " All of it runs at real-time priority, above what else this machine does." if is_realtime() else ""
     lines = [
-        "Each system is one process tree on one core, alone on it (the others are frozen); fake upstream and load are on "
-        f"the other. Median (least–most) of {plan.rounds} interleaved rounds. Trimtab: one worker, full record, a key "
-        "with requests and tokens a minute and dollars a day and a month. Peers: no record, no keys in a database.",
-        f"CPU is user and system time of all threads at concurrency {rounds.CONCURRENCY}, {plan.seconds:g} s a round; a "
-        "streamed request is 32 events 2 ms apart. 'Added' is at concurrency 1, over the upstream asked directly "
-        f"({alone} ms). Rates are closed loops of {plan.clients[0]} to {plan.clients[-1]} clients. A stream is paced: 64 "
-        f"events 20 ms apart; a stall is an event more than {rounds.STALL_MS:g} ms late, and a number of streams counts "
-        f"where two tries of three had none (tried: {', '.join(map(str, plan.streams))}; directly {direct.streams}). "
-        "Soak: plain, one in ten streamed.",
+        "Each system is one process tree on one core, alone on it (the others are frozen); fake upstream and load are "
+        f"on the other. Median (least–most) of {plan.rounds} interleaved rounds. Trimtab: one worker, full record, a "
+        "key with requests and tokens a minute and dollars a day and a month. Peers: no record, no keys in a database."
+        + rest,
+        f"CPU is user and system time of all threads at concurrency {rounds.CONCURRENCY}, {plan.seconds:g} s a round; "
+        "a streamed request is 32 events 2 ms apart. 'Added' is at concurrency 1, over the upstream asked directly "
+        f"({alone} ms). Rates are closed loops of {plan.clients[0]} to {plan.clients[-1]} clients. A stream is paced: "
+        f"64 events 20 ms apart; a stall is an event more than {rounds.STALL_MS:g} ms late, and a number of streams "
+        "counts where two tries of three had none "
+        f"(tried: {', '.join(map(str, plan.streams))}; directly {direct.streams}). Soak: plain, one in ten streamed.",
         f"Versions: {versions}.",
         *(f"**Absent: {name}**: {why}" for name, why in absent.items()),
     ]
@@ -223,6 +225,10 @@ def cores() -> tuple[int | None, int | None]:
     """For the systems and for the load; none where there is but one."""
     held = sorted(os.sched_getaffinity(0))
     return (held[0], held[1]) if len(held) > 1 else (None, None)
+
+
+def is_realtime() -> bool:
+    return os.sched_getscheduler(0) == os.SCHED_RR
 
 
 def table(heads, rows) -> str:
@@ -236,6 +242,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME,..", help=f"of {','.join(names)}; nothing goes to RESULTS.md then")
     parser.add_argument("--peers", type=Path, default=peers.FOLDER, metavar="DIR", help="where peers are installed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured here")
+    parser.add_argument("--realtime", action="store_true", help="above all else this machine does; needs root")
     args = parser.parse_args()
     wanted = args.only.split(",") if args.only else names
     if not set(wanted) <= set(names):
@@ -245,6 +252,9 @@ def main() -> int:
     core, own_core = cores()
     if own_core is not None:
         os.sched_setaffinity(0, {own_core})
+    if args.realtime:
+        # What is started from here inherits it.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     with contextlib.ExitStack() as stack:
         upstream = stack.enter_context(served(script("fake.py")))
         for system in systems:
