@@ -42,7 +42,7 @@ folder = "store"
 "paced" = {{ input = 1.0, output = 2.0 }}
 """
 # High enough to refuse nothing: what is measured is that they are checked.
-LIMITS = ("--requests", "100000000", "--tokens", "1000000000000", "--day", "1000000", "--month", "10000000")
+LIMITS = ("--requests", "100000000", "--tokens", "1000000000000", "--day", "100000", "--month", "100000")
 # MB that 100,000 requests may add: a page here and there, not a leak.
 FLAT_MB = 5.0
 HEADS = (
@@ -72,7 +72,7 @@ def trimtab(upstream: str, work: Path) -> Recipe:
     return Recipe(
         [*command, "serve", "--config", "trimtab.toml", "--port", port, "--attached"],
         url=f"http://127.0.0.1:{port}/v1",
-        headers={"Authorization": f"Bearer {json.loads(made.stdout)['secret']}"},
+        headers={"Authorization": f"Bearer {json.loads(made.stdout)['key']}"},
     )
 
 
@@ -87,6 +87,7 @@ def found(names: list[str], folder: Path) -> tuple[list[System], dict[str, str]]
                 systems.append(System(name, {"trimtab": trimtab, "floor": peers.floor}[name]))
         except Absent as error:
             absent[name] = str(error)
+            say(f"{name} is absent: {error}")
     return systems, absent
 
 
@@ -103,6 +104,7 @@ def started(systems: list[System], upstream: str, plan: Plan, core: int | None) 
                 system.start(upstream, core)
             except Absent as error:
                 absent[system.name] = str(error)
+                say(f"{system.name} is absent: {error}")
                 continue
             cold.setdefault(system.name, []).append(system.cold_s)
             system.freeze()
@@ -285,7 +287,7 @@ def tell(args, plan: Plan, seen: dict[str, Seen], rest: tuple) -> int:
         args.json.write_text(json.dumps({**kept, "bars": told}, indent=1))
     # A bar that could not be measured is not shown to hold, unless its peer was left out on purpose.
     bad = ("falls short",) if args.only else ("falls short", "not measured")
-    return int(any(bar.verdict in bad for bar in held))
+    return int("trimtab" in absent or any(bar.verdict in bad for bar in held))
 
 
 def say(text: str) -> None:
