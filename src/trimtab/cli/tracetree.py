@@ -33,7 +33,7 @@ def table_of(summaries: Sequence[TraceSummary]) -> Table:
     table.add_column("started (UTC)", min_width=len("2026-11-22"))
     for name in ("workflow", "agents"):
         table.add_column(name, overflow="fold")
-    for name in ("calls", "tokens in", "out", "cost", "time"):
+    for name in ("calls", "tokens\nin", "\nout", "cost", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     scores = [escape(_scores(summary.scores)) for summary in summaries]
     ends = [_incomplete(summary) for summary in summaries]
