@@ -137,8 +137,11 @@ def highest_rate(target: Target, plan: Plan) -> tuple[float, float]:
 
 
 def most_streams(target: Target, levels: Iterable[int]) -> int:
-    """The most paced streams at a time of which no event came late in two tries of three; 0 for none."""
-    most = 0
+    """The most paced streams at a time of which no event came late in two tries of three; 0 for none.
+
+    It gives up at the second level in a row that does not hold: what disturbs one is perhaps not the system.
+    """
+    most, beyond = 0, 0
     for streams in levels:
         good = bad = 0
         while good < 2 and bad < 2:
@@ -146,9 +149,10 @@ def most_streams(target: Target, levels: Iterable[int]) -> int:
                 good += 1
             else:
                 bad += 1
-        if bad == 2:
+        if good == 2:
+            most, beyond = streams, 0
+        elif (beyond := beyond + 1) == 2:
             break
-        most = streams
     return most
 
 
