@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import uvloop
-from load import Sample, Target, Wrong, ask, listen, quantile, until
+from load import NUMBER, Sample, Target, Wrong, ask, listen, quantile, until
 from systems import System
 
 QUESTION = {
     "model": "MODEL/bench",
     "messages": [
         {"role": "system", "content": "You sell cars. " * 60},
-        {"role": "user", "content": "Have you a red one? " * 10},
+        {"role": "user", "content": f"Customer {NUMBER.decode()}. {'Have you a red one? ' * 10}"},
     ],
     "tools": [
         {
