@@ -27,7 +27,7 @@ def draw(what: Table | Tree) -> int:
 
 def table_of(summaries: Sequence[TraceSummary]) -> Table:
     """One row a trace."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     # Its first characters are enough for `traces show`, and must stay in one piece to be copied.
     table.add_column("trace", no_wrap=True, min_width=_ID)
     table.add_column("started (UTC)", min_width=len("2026-11-22"))
