@@ -7,6 +7,7 @@ its estimate is reserved; a budget admits it where spent + reserved + estimate â
 from __future__ import annotations
 
 import datetime
+import functools
 import itertools
 import secrets
 import sqlite3
@@ -291,6 +292,7 @@ def _budget_wait(room: int, used: int, end: int | None, now: int) -> int | None:
     return None if end is None else -((now - end) // _SECOND)
 
 
+@functools.lru_cache(maxsize=8)
 def _month_start(day: int) -> int:
     """The first day of the month of `day`, both as days since 1970 (UTC)."""
     return datetime.date.fromordinal(_EPOCH + day).replace(day=1).toordinal() - _EPOCH

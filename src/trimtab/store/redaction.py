@@ -91,7 +91,12 @@ _NEEDLES = tuple(
         for needle in ("private key", *_NAMED_FIELDS, *(needle for secret in _SECRETS for needle in secret.needles))
     )
 )
-_NEEDLES_UTF8 = tuple(needle.encode() for needle in _NEEDLES)
+# Fewer searches where a shorter word is missing already.
+_SHORT = ("key", "k-", "k_", "gh", "pat")
+_GROUPS = tuple(
+    (stem, tuple(needle for needle in _NEEDLES if next((s for s in _SHORT if s in needle), needle) == stem))
+    for stem in dict.fromkeys(next((s for s in _SHORT if s in needle), needle) for needle in _NEEDLES)
+)
 # What agents say again in every call (a system prompt, a tool, a turn of before) is searched once: the hashes of such
 # parts of requests in which no needle is. The hash is keyed anew in each process, so none can be made to collide.
 _HARMLESS: set[int] = set()
@@ -167,20 +172,20 @@ def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
 
 def _may_hold_secrets(payload: Payload) -> bool:
     """Whether a needle is in it. UnicodeError or RecursionError where it cannot be searched."""
-    # Of the answer first, and of all of it: what cannot be encoded must not be passed over.
-    found = _has_needle(msgspec.json.encode(payload.response))
+    unknown, marks = [msgspec.json.encode(payload.response)], []
     for part in _parts(payload.request):
         encoded = msgspec.json.encode(part)
         mark = hash(encoded)
-        if mark in _HARMLESS:
-            continue
-        if _has_needle(encoded):
-            found = True
-        elif len(encoded) >= _WORTH_KNOWING:
-            if len(_HARMLESS) >= _MOST_HARMLESS:
-                _HARMLESS.clear()
-            _HARMLESS.add(mark)
-    return found
+        if mark not in _HARMLESS:
+            unknown.append(encoded)
+            if len(encoded) >= _WORTH_KNOWING:
+                marks.append(mark)
+    if _has_needle(b"\n".join(unknown).decode().lower()):
+        return True
+    if len(_HARMLESS) > _MOST_HARMLESS:
+        _HARMLESS.clear()
+    _HARMLESS.update(marks)
+    return False
 
 
 def _parts(request: dict[str, Any]) -> Iterator[object]:
@@ -198,10 +203,8 @@ def _parts(request: dict[str, Any]) -> Iterator[object]:
     yield rest
 
 
-def _has_needle(encoded: bytes) -> bool:
-    # Beyond ASCII there are letters whose lower case is within it.
-    lowered = encoded.lower() if encoded.isascii() else encoded.decode().lower().encode()
-    return any(needle in lowered for needle in _NEEDLES_UTF8)
+def _has_needle(lowered: str) -> bool:
+    return any(stem in lowered and any(needle in lowered for needle in needles) for stem, needles in _GROUPS)
 
 
 def _scrub_value(value: Any, clean: Callable[[str], str]) -> Any:
