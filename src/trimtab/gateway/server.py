@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,6 @@ from trimtab.gateway.telemetry.exporter import Exporter, exporting
 from trimtab.gateway.upstream import Upstream
 
 _LOOPBACK = "127.0.0.1"
-# The recorder's thread may hold the interpreter, and with it the event loop, for so long; Python's own 5 ms are felt.
-_SWITCH_S = 0.0005
 # What tells one of several workers not to wait for what runs.
 CUT = signal.SIGUSR1
 
@@ -241,7 +238,6 @@ class Server(uvicorn.Server):
 
 def run(service: Service) -> None:
     """Serve until SIGTERM, SIGINT or the end of the lifeline."""
-    sys.setswitchinterval(_SWITCH_S)
     # It would write a line for every scan and every hung-up client; both are counted.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     gateway = assemble(service.settings, service.shared)
