@@ -105,19 +105,48 @@ class Arrival(AsyncIterator[bytes]):
             raise StopAsyncIteration
         return data
 
+    @property
+    def can_pour(self) -> bool:
+        return self._reading == self._line.read
+
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Give `sink` each piece the moment it comes, until it returns False; True at the end of the stream. Only where
+        it `can_pour`. Raises as iterating does, and may be mixed with it."""
+
+        def pass_on(data: bytes) -> bool:
+            self._waiting_since = self._loop.time()
+            return sink(self._strike(data))
+
+        if self._held:
+            held, self._held = b"".join(self._held), []
+            if not sink(held):
+                return False
+        self._waiting_since = self._loop.time()
+        try:
+            ended = await self._line.pour(pass_on)
+        except Broken as error:
+            raise self._broken(error) from error
+        self._waiting_since = None
+        if ended:
+            self.close()
+        return ended
+
     async def _read(self, code: str = "stream_cut", end: EndState = EndState.CUT) -> bytes:
         self._waiting_since = self._loop.time()
         try:
             data = await self._reading()
         except (Broken, PackedWrongly) as error:
-            self.close()
-            if self._silent:
-                silent = f"was silent for {self._endpoint.stall_s:g} s in the middle of an answer"
-                message = f"endpoint '{self._endpoint.name}' {silent}"
-                raise UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED) from error
-            raise self._cut(self._late or str(error), code, end) from error
+            raise self._broken(error, code, end) from error
         self._waiting_since = None
         return self._strike(data)
+
+    def _broken(self, error: Exception, code: str = "stream_cut", end: EndState = EndState.CUT) -> UpstreamFailed:
+        self.close()
+        if self._silent:
+            silent = f"was silent for {self._endpoint.stall_s:g} s in the middle of an answer"
+            message = f"endpoint '{self._endpoint.name}' {silent}"
+            return UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED)
+        return self._cut(self._late or str(error), code, end)
 
     def _cut(self, why: str, code: str, end: EndState) -> UpstreamFailed:
         message = f"endpoint '{self._endpoint.name}' cut the answer ({why}): ask again"

@@ -11,8 +11,9 @@ import msgspec
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
+from trimtab.gateway.arrival import Arrival
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
-from trimtab.gateway.cycle import WATCH
+from trimtab.gateway.cycle import WATCH, WRITE
 from trimtab.gateway.dialects.protocol import Answer, Dialect
 from trimtab.gateway.keys import Key
 from trimtab.gateway.limits import Limits, Reservation
@@ -200,17 +201,42 @@ class Exchange:
 
     async def forward(self, relay: Relay, chunks: AsyncIterator[bytes]) -> bytes:
         """Send on what comes until the answer has its end; the bytes still to be sent."""
-        account = self.account
+        if isinstance(chunks, Arrival) and chunks.can_pour:
+            return await self.pour(relay, chunks)
         async for data in chunks:
-            if account.ttft_ms is None:
-                account.ttft_ms = account.elapsed_ms()
-            account.size += len(data)
-            out = relay.feed(data)
+            out = self.passing(relay, data)
             if relay.end is not None:
                 return out
             if out:
                 await self.send({"type": "http.response.body", "body": out, "more_body": True})
         return relay.close()
+
+    async def pour(self, relay: Relay, arrival: Arrival) -> bytes:
+        """As `forward`, each piece written the moment it comes."""
+        write, last = self.scope["extensions"][WRITE], b""
+
+        def take(data: bytes) -> bool:
+            nonlocal last
+            out = self.passing(relay, data)
+            if relay.end is None:
+                return not out or write(out)
+            last = out
+            return False
+
+        while not await arrival.pour(take):
+            if relay.end is not None:
+                return last
+            # The client is behind: wait until it has room.
+            await self.send({"type": "http.response.body", "more_body": True})
+        return relay.close()
+
+    def passing(self, relay: Relay, data: bytes) -> bytes:
+        """What of the next piece goes to the client now."""
+        account = self.account
+        if account.ttft_ms is None:
+            account.ttft_ms = account.elapsed_ms()
+        account.size += len(data)
+        return relay.feed(data)
 
     async def drain(self, end: EndState) -> None:
         """Read a complete stream to its very end."""

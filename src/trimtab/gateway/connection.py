@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trimtab.config import GatewaySettings
 from trimtab.gateway import wire
-from trimtab.gateway.cycle import WATCH, Bell, Cycle
+from trimtab.gateway.cycle import WATCH, WRITE, Bell, Cycle
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Counter
 from trimtab.gateway.passthrough import is_passed_on
@@ -126,7 +126,7 @@ class Connection(HttpToolsProtocol):
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        scope["extensions"] = {WATCH: cycle.watch}
+        scope["extensions"] = {WATCH: cycle.watch, WRITE: cycle.write}
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # The key in `scope["extensions"]` of the function that takes what is to be called when the client hangs up.
 WATCH = "trimtab.watch"
+# And of the one that takes the next piece of a begun answer at once; whether there is room for more at the client's.
+WRITE = "trimtab.write"
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -61,6 +63,12 @@ class Cycle(RequestResponseCycle):
         gone, self.gone = self.gone, None
         if gone is not None:
             gone()
+
+    def write(self, data: bytes) -> bool:
+        """Send the next piece of a begun answer; False where `send` should wait for room before the next one."""
+        if not self.disconnected:
+            self._go_on(data, more=True)
+        return not self.flow.write_paused
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:

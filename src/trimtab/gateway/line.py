@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -44,6 +45,7 @@ class Line(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._has_head = False
         self._ends_with_connection = False
+        self._sink: Callable[[bytes], bool] | None = None
         self._pieces: list[bytes] = []
         self._held = 0
         self._head_bytes = 0
@@ -75,6 +77,25 @@ class Line(asyncio.Protocol):
             if self.whole:
                 return b""
             await self._wait()
+        return self._taken()
+
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Give `sink` each piece the moment it comes, without a turn of the event loop in between, until it returns
+        False. True at the end of the answer; Broken where it is cut."""
+        if self._pieces and not sink(self._taken()):
+            return False
+        self._sink = sink
+        try:
+            while self._sink is not None:
+                if self.whole:
+                    return True
+                await self._wait()
+        finally:
+            self._sink = None
+        return False
+
+    def _taken(self) -> bytes:
+        """What is held; the server may send more."""
         pieces, self._pieces, self._held = self._pieces, [], 0
         if self._paused:
             self._paused = False
@@ -123,12 +144,19 @@ class Line(asyncio.Protocol):
             return self.close()
         if not self._has_head:
             self._head_bytes += len(data)
+        failure = None
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return self.fail(Broken("what it sent is no HTTP/1.1"))
+            failure = Broken("what it sent is no HTTP/1.1")
         if not self._has_head and self._head_bytes > _MAX_HEAD_BYTES:
-            return self.fail(Broken("its headers do not end"))
+            failure = Broken("its headers do not end")
+        if self._sink is not None and self._pieces and not self._sink(self._taken()):
+            self._sink = None
+        if failure is not None:
+            return self.fail(failure)
+        if self._sink is not None and not self.whole:
+            return None
         if self._held > _MAX_HELD_BYTES and not self._paused and not self.whole:
             self._paused = True
             self.transport.pause_reading()
