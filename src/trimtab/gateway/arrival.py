@@ -113,9 +113,11 @@ class Arrival(AsyncIterator[bytes]):
         """Give `sink` each piece the moment it comes, until it returns False; True at the end of the stream. Only where
         it `can_pour`. Raises as iterating does, and may be mixed with it."""
 
+        now, strike = self._loop.time, self._strike
+
         def pass_on(data: bytes) -> bool:
-            self._waiting_since = self._loop.time()
-            return sink(self._strike(data))
+            self._waiting_since = now()
+            return sink(strike(data) if strike.key else data)
 
         if self._held:
             held, self._held = b"".join(self._held), []

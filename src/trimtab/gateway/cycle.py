@@ -66,7 +66,9 @@ class Cycle(RequestResponseCycle):
 
     def write(self, data: bytes) -> bool:
         """Send the next piece of a begun answer; False where `send` should wait for room before the next one."""
-        if not self.disconnected:
+        if self.chunked_encoding and not self._head and not self.disconnected:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif not self.disconnected:
             self._go_on(data, more=True)
         return not self.flow.write_paused
 

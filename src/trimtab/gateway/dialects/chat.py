@@ -65,6 +65,11 @@ class Chat:
         """The usage chunk: no choices, only usage."""
         return chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict) and not wants_usage(head)
 
+    def can_wait(self, event: bytes) -> bool:
+        return event.startswith(b"data: {") and not (
+            b'"usage":{' in event or b'"usage": {' in event or b'"error"' in event
+        )
+
     def is_last(self, chunk: dict[str, Any]) -> bool:
         return False  # `[DONE]` is no chunk
 
