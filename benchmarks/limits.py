@@ -46,7 +46,7 @@ async def measured(folder: Path, secret: str, under_way: int, calls: int) -> flo
     headers = ((b"host", b"gateway"), (b"authorization", b"Bearer " + secret.encode()), (b"accept", b"*/*"))
     head = wire.head(BODY)
     who = attribution.of(headers, head)
-    account = SimpleNamespace(notes=SimpleNamespace(endpoint=ENDPOINT), usage=Usage(input_tokens=120, output_tokens=9))
+    account = SimpleNamespace(notes=SimpleNamespace(endpoint=ENDPOINT), operation="chat", usage=Usage(input_tokens=120, output_tokens=9))
     call = SimpleNamespace(cost_nanodollars=390_000)
 
     async def reserve():

@@ -113,7 +113,7 @@ def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     live.bounds = settings.gateway
-    limits = Limits(settings.gateway, folder, meter)
+    limits = Limits(settings.gateway, folder, meter, shared=shared is not None)
     gateway = Gateway(Services(live, recorder_of(settings.store, shared), meter, limits), upstream)
     if shared is not None:
         gateway.siblings = Siblings(shared, live, gateway.page)
