@@ -2,7 +2,8 @@
 
 `python benchmarks/limits.py [--calls N]`
 
-One process, no network. The same key is used again and again, with a number of its calls under way all the time.
+One process, no network. The same key is used again and again, with a number of its calls under way all the time: by a
+gateway that serves alone, and by one of several worker processes. The CPU of the thread that writes is in the figures.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"hello " *
 ENDPOINT = Endpoint(name="bench", url="http://127.0.0.1:9/v1", model="gpt-4o")
 
 
-async def measured(folder: Path, secret: str, under_way: int, calls: int) -> float:
+async def measured(folder: Path, secret: str, under_way: int, calls: int, shared: bool) -> float:
     """The CPU µs that one request costs, everything that follows from it included."""
-    limits, prices = Limits(GatewaySettings(keys="required"), folder, Meter()), shipped_prices()
+    limits = Limits(GatewaySettings(keys="required"), folder, Meter(), shared=shared)
+    prices = shipped_prices()
     headers = ((b"host", b"gateway"), (b"authorization", b"Bearer " + secret.encode()), (b"accept", b"*/*"))
     head = wire.head(BODY)
     who = attribution.of(headers, head)
-    account = SimpleNamespace(notes=SimpleNamespace(endpoint=ENDPOINT), operation="chat", usage=Usage(input_tokens=120, output_tokens=9))
+    account = SimpleNamespace(
+        notes=SimpleNamespace(endpoint=ENDPOINT), operation="chat", usage=Usage(input_tokens=120, output_tokens=9)
+    )
     call = SimpleNamespace(cost_nanodollars=390_000)
 
     async def reserve():
@@ -69,17 +73,17 @@ async def measured(folder: Path, secret: str, under_way: int, calls: int) -> flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--calls", type=int, default=5000)
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         ring = Ring(Path(name))
         for number, (case, limits, under_way) in enumerate(CASES):
             secret = ring.create(Key(name=f"key-{number}", **limits))
-            cost = asyncio.run(measured(Path(name), secret, under_way, args.calls))
-            rows.append((case, str(under_way), f"{cost:.0f}"))
-    heads = ("limits of the key", "its calls under way", "CPU µs a request")
-    results.publish("Keys and limits", heads, rows, f"{args.calls} calls each, one process.")
+            costs = [asyncio.run(measured(Path(name), secret, under_way, args.calls, each)) for each in (False, True)]
+            rows.append((case, str(under_way), *(f"{cost:.0f}" for cost in costs)))
+    heads = ("limits of the key", "its calls under way", "CPU µs a request, alone", "one of several")
+    results.publish("Keys and limits", heads, rows, f"{args.calls} calls each, one process at a time.")
 
 
 if __name__ == "__main__":

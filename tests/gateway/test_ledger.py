@@ -116,6 +116,18 @@ def test_a_run_has_a_budget_of_its_own(tmp_path, ledger):
     assert isinstance(ledger.reserve(key, "other", 0, 10), Hold)
 
 
+def test_a_run_is_forgotten_30_days_after_it_spent_last(tmp_path, ledger, clock):
+    key, _ = make(tmp_path, run_nanodollars=10)
+    for rest, spent in ((20, 3), (20, 6), (31, 0)):
+        ledger.settle(ledger.reserve(key, "loop", 0, 3), 0, 3)
+        clock.add(rest * DAY)
+        ledger.tidy()
+        whole = ledger.reserve(key, "loop", 0, 10 - spent)
+        assert isinstance(whole, Hold)
+        assert isinstance(ledger.reserve(key, "loop", 0, 1), Denial)
+        ledger.refund(whole)
+
+
 def test_what_can_never_pass_has_nothing_to_wait_for(tmp_path, ledger):
     key, _ = make(tmp_path, tokens_per_minute=10, day_nanodollars=10)
     assert ledger.reserve(key, "t", 11, 1) == Denial(Limit.TOKENS, 10, 0, 0, 11, None)
@@ -140,8 +152,9 @@ def test_the_reservation_of_a_dead_process_expires_and_its_late_truth_still_coun
     _expires(shared, key, lost, clock)
 
 
-def test_a_reservation_that_is_never_settled_expires_and_its_late_truth_still_counts(tmp_path, ledger, clock):
-    key, _ = make(tmp_path, month_nanodollars=10)
+@pytest.mark.parametrize("limit", ["day_nanodollars", "month_nanodollars", "run_nanodollars"])
+def test_a_reservation_never_settled_expires_and_its_late_truth_still_counts(tmp_path, ledger, clock, limit):
+    key, _ = make(tmp_path, **{limit: 10})
     _expires(ledger, key, ledger.reserve(key, "t", 0, 10), clock)
 
 

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.gateway.test_ledger import DAY, NOON, SECOND, Clock, make
@@ -149,19 +149,33 @@ def test_months_that_are_over_leave_the_memory_and_late_calls_still_count(tmp_pa
     assert days[NOON // DAY] == 17 and sum(days.values()) == 1507
 
 
-def test_while_the_file_cannot_be_written_nothing_is_lost_and_in_the_end_nothing_passes(tmp_path, monkeypatch):
+def test_while_the_file_cannot_be_written_nothing_is_lost_and_in_the_end_nothing_passes(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(writebehind, "PATIENCE_S", 0.5)
     key, _ = make(tmp_path, **ALL)
     with closing(SoleLedger(tmp_path)) as ledger, closing(keydb.connect(tmp_path, wait_s=1)) as other:
         with keydb.transaction(other):
             ledger.settle(ledger.reserve(key, "t", 1, 5), 1, 5)
-            until(lambda: ledger._behind.late)
+            until(lambda: ledger._behind.late and "not written yet" in caplog.text)
             with pytest.raises(StoreError, match="cannot be written"):
                 ledger.reserve(key, "t", 1, 5)
         until(lambda: not ledger._behind.late)
         ledger.settle(ledger.reserve(key, "t", 1, 5), 1, 5)
     with closing(Ledger(tmp_path)) as reader:
         assert (reader.used(key).day_requests, reader.used(key).day_nanodollars) == (2, 10)
+
+
+def test_runs_that_are_not_written_yet_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(soleledger, "_MOST_RUNS", 3)
+    key, _ = make(tmp_path, run_nanodollars=10)
+    with (
+        closing(SoleLedger(tmp_path)) as ledger,
+        closing(keydb.connect(tmp_path, wait_s=1)) as other,
+        keydb.transaction(other),
+    ):
+        for number in range(20):
+            ledger.settle(ledger.reserve(key, f"run-{number}", 0, 9), 0, 9)
+        for number in range(20):
+            assert ledger.reserve(key, f"run-{number}", 0, 2).used == 9
 
 
 _VICTIM = """
@@ -229,7 +243,7 @@ def test_calls_of_a_key_without_limits_count_too(tmp_path):
 
 MOVES = st.lists(
     st.one_of(
-        st.tuples(st.just("move"), st.integers(-200, 200)),
+        st.tuples(st.just("move"), st.integers(-200, 200) | st.sampled_from([-3, -1, 1, 58, 59, 60, 61])),
         st.tuples(st.just("add"), st.integers(0, 9)),
         st.tuples(st.just("give back"), st.integers(0, 130)),
     ),
@@ -237,6 +251,7 @@ MOVES = st.lists(
 )
 
 
+@settings(max_examples=300)
 @given(MOVES)
 def test_a_window_says_what_its_seconds_add_up_to_wherever_the_clock_goes(moves):
     window, now, took = Window(1), 1000, {}

@@ -39,6 +39,7 @@ BYTES_PER_TOKEN = 3
 # An image, a sound or a file in base64 takes about this, whatever its bytes.
 _MEDIA_TOKENS = 1500
 _MEDIA_BYTES = 4096
+_MEDIA_MARKS = (b"base64", b"input_audio", b"file_data")
 _MOST_TOKENS = 2**31
 # A million dollars a call: sums of what a provider says must fit the database.
 _MOST_NANODOLLARS = 10**15
@@ -266,7 +267,7 @@ class Limits:
 
     def _output_tokens(self, head: wire.Head) -> int:
         """Tokens that the answer may have: what the client allows, else what the configuration assumes."""
-        most = next(filter(None, map(_count, (head.max_completion_tokens, head.max_tokens, head.max_output_tokens))), 0)
+        most = _count(head.max_completion_tokens) or _count(head.max_tokens) or _count(head.max_output_tokens)
         return min(_MOST_TOKENS, (most or self._assumed_output) * (_count(head.n) or 1))
 
     def _refused(self, reason: str, error: LimitRefused) -> LimitRefused:
@@ -292,7 +293,7 @@ def secret_of(headers: http.Headers) -> str | None:
 
 def input_tokens(body: bytes) -> int:
     """An estimate of a request's input from its bytes, on the high side; media in base64 count by the piece."""
-    if b"base64" not in body and b"input_audio" not in body and b"file_data" not in body:
+    if len(body) < _MEDIA_BYTES or not any(mark in body for mark in _MEDIA_MARKS):
         return len(body) // BYTES_PER_TOKEN + 1
     media = [piece for piece in body.split(b'"') if len(piece) >= _MEDIA_BYTES and b" " not in piece]
     text = len(body) - sum(map(len, media))
