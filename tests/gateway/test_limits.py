@@ -355,6 +355,25 @@ def test_gateways_with_workers_on_one_folder_share_what_a_key_may_do(two, tmp_pa
         assert other.ask({**HELLO, "max_tokens": 20}, paying)[0] == 200
 
 
+def test_a_gateway_killed_and_started_again_goes_on_from_what_was_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"').replace("[store]", '[store]\nrecord = "off"')
+    store = tmp_path / "store"
+    headers = {"Authorization": "Bearer " + Ring(store).create(Key(name="k", day_nanodollars=3 * COST))}
+    small = {**HELLO, "max_tokens": 1}
+    with FakeUpstream() as upstream:
+        config = write_config(tmp_path, upstream, text)
+        with GatewayProcess(config) as process:
+            first = Running(upstream, process, store)
+            assert [first.ask(small, headers)[0] for _ in range(3)] == [200] * 3
+            settled(first, "k", 3)
+            os.kill(process.pid, signal.SIGKILL)
+        with GatewayProcess(config) as process:
+            assert Running(upstream, process, store).ask(small, headers)[0] == 402
+            Ring(store).limit("k", day_nanodollars=5 * COST)
+            assert Running(upstream, process, store).ask(small, headers)[0] == 200
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_gateway_that_serves_alone_shares_its_keys_with_no_other(strict, tmp_path, monkeypatch, workers):
     monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")

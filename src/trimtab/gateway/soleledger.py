@@ -34,7 +34,8 @@ _MOST_KNOWN = 10_000
 _MOST_BALANCES = 5_000
 _MOST_RUNS = 10_000
 _EVICTIONS = 2
-_PAGE = 5_000
+# So many at once hold up the event loop for a millisecond at most.
+_PAGE = 1_000
 _RESERVATION_NS = spans.RESERVATION_S * spans.SECOND
 _SPENT = "SELECT IFNULL(SUM(nanodollars), 0) FROM spending WHERE key = ? AND day >= ? AND day < ?"
 _RUNS = """SELECT json_group_array(json_array(key, trace_id))
@@ -248,8 +249,8 @@ class SoleLedger:
                 if run.last_ns < earliest and run.held == 0 and run.batch <= written:
                     del self._runs[which]
 
-    def _look(self, connection: sqlite3.Connection) -> None:
-        """Whether keys were changed unheard, and, until all are read, some more of the earlier runs."""
+    def _look(self, connection: sqlite3.Connection) -> bool:
+        """Look whether keys were changed unheard, and read some more of the earlier runs; whether more are left."""
         changes = _changes(connection)
         if changes != self._changes:
             self._changes = changes
@@ -260,6 +261,7 @@ class SoleLedger:
             for which in known:
                 self._earlier.add(hash(which))
             self._last_read = known[-1] if len(known) == _PAGE else None
+        return self._last_read is not None
 
     def _read(self, statement: str, *values: int | str) -> list[Any]:
         with keydb.errors_of(self._path):

@@ -57,7 +57,8 @@ class WriteBehind:
     """`add` says that a row changed, under `lock`; `start` lets the thread begin, `close` writes what is left.
 
     A row carries the number of the batch that it was added to: up to `done` all batches are written. `look` is called
-    by the thread at each turn, with its connection; `forget` when the database was tidied.
+    by the thread at each turn, with its connection, and says whether there is more for it; `forget` is called when the
+    database was tidied.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class WriteBehind:
         folder: Path,
         clock: Callable[[], int],
         lock: threading.Lock,
-        look: Callable[[sqlite3.Connection], None],
+        look: Callable[[sqlite3.Connection], bool],
         forget: Callable[[], None],
     ) -> None:
         self.batch = 0
@@ -79,8 +80,8 @@ class WriteBehind:
         self._connection = keydb.connect(folder, wait_s=1.0)
         self._rows: set[Row] = set()
         self._unwritten: set[Row] = set()
-        # When the oldest of what is not written yet was to be written.
-        self._since = math.inf
+        # When the oldest was added of what waits for the thread, and of what it tries to write.
+        self._added = self._since = math.inf
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -96,13 +97,14 @@ class WriteBehind:
         """`row` is to be written. Only under the lock, and once a batch."""
         row.batch = self.batch
         if not self._rows:
+            self._added = time.monotonic()
             self._wake.set()
         self._rows.add(row)
 
     @property
     def late(self) -> bool:
         """Whether the database could not be written for too long."""
-        return time.monotonic() - self._since > PATIENCE_S
+        return time.monotonic() - min(self._added, self._since) > PATIENCE_S
 
     def flush(self) -> None:
         """Write all that was added until now; Busy or StoreError where that cannot be."""
@@ -110,9 +112,9 @@ class WriteBehind:
             with self._lock:
                 batch, rows = self.batch, self._rows
                 self.batch, self._rows = batch + 1, set()
+                self._since, self._added = min(self._since, self._added), math.inf
             self._unwritten |= rows
             if self._unwritten:
-                self._since = min(self._since, time.monotonic())
                 with keydb.errors_of(self._path):
                     _write(self._connection, self._unwritten, self._clock())
                 self._unwritten = set()
@@ -150,7 +152,8 @@ class WriteBehind:
             try:
                 self.flush()
                 with keydb.errors_of(self._path):
-                    self._look(self._connection)
+                    if self._look(self._connection):
+                        self._wake.set()
             except (Busy, StoreError) as error:
                 if not failed:
                     log.error("what keys use is not written yet: %s", _reason(error))
