@@ -114,7 +114,7 @@ def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     live.bounds = settings.gateway
-    limits = Limits(settings.gateway, folder, meter)
+    limits = Limits(settings.gateway, folder, meter, shared=shared is not None)
     meter.know(lambda: live.serving.deployment.endpoints)
     exporter = Exporter(settings.telemetry, lambda: live.serving.deployment.endpoints) if shared is None else None
     gateway = Gateway(Services(live, recorder_of(settings.store, shared, exporter), meter, limits), upstream)
