@@ -46,12 +46,17 @@ def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> CIMultiDict[
     going["Accept-Encoding"] = "identity"
     going["Traceparent"] = traceparent
     going.setdefault("Content-Type", "application/json")
+    add_own(going, endpoint)
+    return going
+
+
+def add_own(headers: CIMultiDict[str], endpoint: Endpoint) -> None:
+    """Put into `headers` the endpoint's key, where it has one, and what its dialect cannot do without."""
     if endpoint.key_env:
         name, lead = _key_header(endpoint)
-        going[name] = lead + key_of(endpoint)
+        headers[name] = lead + key_of(endpoint)
     if endpoint.dialect == "messages":
-        going.setdefault("anthropic-version", _VERSION)
-    return going
+        headers.setdefault("anthropic-version", _VERSION)
 
 
 def crossed(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
