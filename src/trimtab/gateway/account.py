@@ -72,8 +72,10 @@ class Account:
         if (endpoint := self.notes.endpoint) is not None:
             pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
             pairs += [("fallback", "true" if self.notes.fallback else "false")]
-        if self.overhead_ms is not None:
-            pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
+        overhead_ms = self.overhead_ms
+        if overhead_ms is None:
+            overhead_ms = self.elapsed_ms() - self.notes.upstream_s * 1e3
+        pairs += [("cache", self.notes.cache), ("overhead-ms", f"{overhead_ms:.3f}")]
         return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
 
     @property
