@@ -24,6 +24,7 @@ class Models:
 
     async def answer(self, request):
         self.seen.append(request.headers.get("Authorization"))
+        self.asked = request
         if self.status == 0:
             await asyncio.sleep(30)
         return web.Response(status=self.status, text=self.body, headers=self.headers)
@@ -100,6 +101,21 @@ def test_all_is_well(tmp_path, server, monkeypatch):
     assert server[0].seen == ["Bearer sk-of-the-doctor"]
     assert not (tmp_path / "store").exists()
     assert not any("sk-of" in check.said for check in checks.values())
+
+
+def test_a_server_of_messages_is_asked_in_its_own_way(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-doctor")
+    path = tmp_path / "trimtab.toml"
+    path.write_text(
+        CONFIG.format(url=server[1], store=tmp_path / "store", model="m", key_env="TRIMTAB_TEST_KEY")
+        + 'dialect = "messages"\n'
+    )
+    assert wrong({check.name: check for check in doctor.examine(path)}) == {}
+    asked = server[0].asked
+    assert (asked.headers["x-api-key"], asked.headers["anthropic-version"]) == ("sk-of-the-doctor", "2023-06-01")
+    assert "Authorization" not in asked.headers and asked.query["limit"] == "1000"
+    server[0].body = '{"data": [{"id": "x"}], "has_more": true}'
+    assert wrong({check.name: check for check in doctor.examine(path)}) == {}
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,11 @@ class Account:
             if model := self.response_model or endpoint.model or self.asked:
                 headers.append((b"x-trimtab-model", _one_line(model)))
             headers.append((b"x-trimtab-fallback", b"true" if self.notes.fallback else b"false"))
-        if self.overhead_ms is not None:
-            headers.append((b"x-trimtab-overhead-ms", b"%.3f" % self.overhead_ms))
+        overhead_ms = self.overhead_ms
+        if overhead_ms is None:
+            overhead_ms = self.elapsed_ms() - self.notes.upstream_s * 1e3
+        headers.append((b"x-trimtab-cache", _one_line(self.notes.cache)))
+        headers.append((b"x-trimtab-overhead-ms", b"%.3f" % overhead_ms))
         return headers
 
     @property

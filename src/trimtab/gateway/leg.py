@@ -43,12 +43,18 @@ def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> list[tuple[b
     going += ((b"accept-encoding", b"identity"), (b"traceparent", traceparent.encode()))
     if b"content-type" not in names:
         going.append((b"content-type", b"application/json"))
+    return going + [pair for pair in own(endpoint) if pair[0] not in names]
+
+
+def own(endpoint: Endpoint) -> list[tuple[bytes, bytes]]:
+    """The endpoint's key, where it has one, and what its dialect cannot do without."""
+    pairs: list[tuple[bytes, bytes]] = []
     if endpoint.key_env:
         name, lead = _key_header(endpoint)
-        going.append((name, lead + key_of(endpoint).encode()))
-    if endpoint.dialect == "messages" and b"anthropic-version" not in names:
-        going.append((b"anthropic-version", _VERSION))
-    return going
+        pairs.append((name, lead + key_of(endpoint).encode()))
+    if endpoint.dialect == "messages":
+        pairs.append((b"anthropic-version", _VERSION))
+    return pairs
 
 
 def head(address: Address, path: str, query: str, headers: Headers, length: int) -> bytes:

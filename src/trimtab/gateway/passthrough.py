@@ -6,6 +6,7 @@ Bodies are never held whole, so their size has no limit here; what is asked for 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
@@ -155,7 +156,11 @@ class Passage:
         """Send the request on and its answer back, each piece as it comes."""
         account = self.account
         account.notes.endpoint = endpoint = self.through.endpoint(self.dialect)
-        response = await self.ask(endpoint)
+        began = time.perf_counter()
+        try:
+            response = await self.ask(endpoint)
+        finally:
+            account.notes.upstream_s = time.perf_counter() - began
         try:
             account.status = response.status
             headers = [*leg.returned(response.raw_headers, endpoint), *account.own_headers()]

@@ -84,14 +84,18 @@ class Siblings:
 
     def merged(self, own: str) -> str:
         """The metrics of all workers together: this one's `own` page, and the others', at most a second old."""
-        return merged([own, *self._pages(_RUNNING)], self._pages(_ENDED))
+        running = dict(self._pages(_RUNNING))
+        # A worker that ended since then has been counted.
+        ended = [page for pid, page in self._pages(_ENDED) if pid not in running]
+        return merged([own, *running.values()], ended)
 
-    def _pages(self, prefix: str) -> Iterator[str]:
+    def _pages(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """The pages of others, by process id."""
         for path in sorted(self.folder.glob(f"{prefix}*")):
             # A worker's page changes its name when it ends, perhaps just now.
             with contextlib.suppress(OSError):
                 if path != self._own and path.suffix != ".new":
-                    yield path.read_bytes().decode()
+                    yield path.name.removeprefix(prefix), path.read_bytes().decode()
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
