@@ -86,13 +86,17 @@ class Line(asyncio.Protocol):
             return False
         self._sink = sink
         try:
-            while self._sink is not None:
+            while self._pours:
                 if self.whole:
                     return True
                 await self._wait()
         finally:
             self._sink = None
         return False
+
+    @property
+    def _pours(self) -> bool:
+        return self._sink is not None
 
     def _taken(self) -> bytes:
         """What is held; the server may send more."""

@@ -244,11 +244,12 @@ class ExportingWriter:
         self._exporter = exporter
         self._redact_personal = redact_personal
 
-    def append(self, records: Sequence[Record]) -> int:
-        new = self._writer.append(records)
+    def append(self, records: Iterable[Record]) -> int:
+        kept = list(records)
+        new = self._writer.append(kept)
         # None was new: a message that came twice, because its first answer was lost.
         if new:
-            self._exporter.offer(records, personal_data=self._redact_personal)
+            self._exporter.offer(kept, personal_data=self._redact_personal)
         return new
 
     def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
