@@ -17,7 +17,9 @@ import httptools
 import uvloop
 
 # Model -> events of a stream, milliseconds from one to the next. The last two or three events are no content.
-PACES = {"bench": (32, 2), "paced": (64, 20)}
+PACES = {"bench": (32, 2), "paced": (64, 20), "brisk": (14, 0)}
+# Whoever says so gets the brisk stream, whatever the model: gateways know two models alone.
+BRISK = b"In a hurry."
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: "
 STREAM_HEAD = HEAD + b"text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
@@ -97,7 +99,7 @@ class Answering(asyncio.Protocol):
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
         self.body.clear()
         if b'"stream":true' in body or b'"stream": true' in body:
-            pace = PACES["paced" if b'"paced"' in body else "bench"]
+            pace = PACES["brisk" if BRISK in body else "paced" if b'"paced"' in body else "bench"]
             Stream(self.transport, pace, b'"include_usage"' in body)
         else:
             self.transport.write(PLAIN)

@@ -49,6 +49,7 @@ HEADS = (
     "system",
     "CPU ms, plain",
     "CPU ms, streamed",
+    "CPU ms, paced",
     "added p50 ms",
     "added p99 ms",
     "stream, added p50 ms",
@@ -162,9 +163,10 @@ def bars(seen: dict[str, Seen], cold: dict[str, list[float]]) -> list[Bar]:
     return [
         Bar("CPU per plain request / TensorZero's", 0.5, ratio("plain", "tensorzero")),
         Bar("CPU per plain request / LiteLLM's", 1 / 40, ratio("plain", "litellm")),
-        Bar("CPU per streamed request / TensorZero's", 1.0, ratio("streamed", "tensorzero")),
-        Bar("CPU per streamed request / LiteLLM's", 1 / 40, ratio("streamed", "litellm")),
-        Bar("CPU ms per streamed request", 2.0, middle(own.values.get("cpu_streamed_ms", []))),
+        Bar("CPU per streamed request / TensorZero's", 1.0, ratio("brisk", "tensorzero")),
+        Bar("CPU per streamed request / LiteLLM's", 1 / 40, ratio("brisk", "litellm")),
+        Bar("CPU per paced request / TensorZero's", 1.0, ratio("streamed", "tensorzero")),
+        Bar("CPU ms per paced request", 2.0, middle(own.values.get("cpu_streamed_ms", []))),
         Bar("added p99 at concurrency 1, ms", 1.0, middle(added(seen, "trimtab", "p99_ms"))),
         Bar("paced streams without a stall", 300, own.streams if own.values else math.nan, at_least=True),
         Bar("RSS MB, the most in the soak", 120, max(rss, default=math.nan)),
@@ -190,6 +192,7 @@ def row(name: str, seen: dict[str, Seen], cold: dict[str, list[float]], plan: Pl
     return [
         name,
         cell(own.values.get("cpu_plain_ms", []), 3),
+        cell(own.values.get("cpu_brisk_ms", []), 3),
         cell(own.values.get("cpu_streamed_ms", [])),
         cell(added(seen, name, "p50_ms")),
         cell(added(seen, name, "p99_ms")),
@@ -212,7 +215,9 @@ def setting(plan: Plan, seen: dict[str, Seen], versions: str, absent: dict[str, 
         "key with requests and tokens a minute and dollars a day and a month. Peers: no record, no keys in a database."
         + rest,
         f"CPU is user and system time of all threads at concurrency {rounds.CONCURRENCY}, {plan.seconds:g} s a round; "
-        "a streamed request is 32 events 2 ms apart. 'Added' is at concurrency 1, over the upstream asked directly "
+        "a streamed request is 14 events, each sent as soon as it can be, a paced one 32 events 2 ms apart (without a "
+        f"bar: {cell(over(seen, 'cpu_streamed_ms', 'litellm', lambda mine, other: mine / other), 4)} of LiteLLM's). "
+        "'Added' is at concurrency 1, over the upstream asked directly "
         f"({alone} ms). Rates are closed loops of {plan.clients[0]} to {plan.clients[-1]} clients. A stream is paced: "
         f"64 events 20 ms apart; a stall is an event more than {rounds.STALL_MS:g} ms late, and a number of streams "
         "counts where two tries of three had none "

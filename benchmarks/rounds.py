@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import fake
 import uvloop
 from load import NUMBER, Sample, Target, Wrong, ask, listen, quantile, until
 from systems import System
@@ -32,6 +33,7 @@ QUESTION = {
 }
 PLAIN = json.dumps(QUESTION).encode()
 STREAMED = json.dumps({**QUESTION, "stream": True}).encode()
+BRISK = STREAMED.replace(b"Customer ", fake.BRISK + b" Customer ")
 PACED = STREAMED.replace(b"MODEL/bench", b"MODEL/paced")
 CONCURRENCY = 8
 # What the recorder still has to write belongs to the requests before it.
@@ -100,7 +102,7 @@ def turn(system: System):
 def round_of(system: System, plan: Plan, seen: Seen) -> None:
     """One turn: CPU ms a request, times at concurrency 1, and the highest rate whose p99 is within the bound."""
     with turn(system):
-        for kind, body in (("plain", PLAIN), ("streamed", STREAMED)):
+        for kind, body in (("plain", PLAIN), ("brisk", BRISK), ("streamed", STREAMED)):
             seen.note(f"cpu_{kind}_ms", cpu_ms(system, body, plan.seconds))
         alone(system.target, plan, seen)
         held, best = highest_rate(system.target, plan)
@@ -215,7 +217,7 @@ def measure(systems: list[System], upstream: Target, plan: Plan, say: Callable[[
 
 def warm(system: System, plan: Plan) -> None:
     with turn(system):
-        for body in (PLAIN, STREAMED):
+        for body in (PLAIN, BRISK, STREAMED):
             run(ask(system.target, body, CONCURRENCY, until(plan.seconds)))
 
 
