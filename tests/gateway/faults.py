@@ -150,14 +150,20 @@ class FaultServer:
 class Served:
     """`with Served(path) as served:` the gateway of a configuration file, in a thread of this process."""
 
-    def __init__(self, path):
+    def __init__(self, path, keep_alive_s=75):
         self.gateway = server.assemble(read(path))
         self._listener = server.listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         services = self.gateway.services
         protocol = functools.partial(Connection, services.live, services.meter.refused)
         config = uvicorn.Config(
-            self.gateway, http=protocol, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
+            self.gateway,
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
         self._loop_factory = config.get_loop_factory()

@@ -37,15 +37,12 @@ class Arrival(AsyncIterator[bytes]):
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._held: list[bytes] = []
-        self._is_open = False
         self._is_closed = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silent = False
         self._late = ""
         self._reading = self._reader()
-        if not line.whole:
-            self._timer = self._loop.call_later(_LOOK_S, self._look)
 
     def _reader(self) -> Callable[[], Awaitable[bytes]]:
         line = self._line
@@ -84,13 +81,18 @@ class Arrival(AsyncIterator[bytes]):
                 if seen is Sign.ERROR:
                     return event
                 if seen is Sign.CONTENT:
-                    self._is_open = True
+                    self._begin()
                     return None
                 if seen is Sign.END or not data:
                     message = f"endpoint '{self._endpoint.name}' ended the stream before it said anything: ask again"
                     raise UpstreamFailed(message, status=502, code="stream_cut", end=EndState.CUT)
-        self._is_open = True
+        self._begin()
         return None
+
+    def _begin(self) -> None:
+        """From now on silence ends it."""
+        if not self._line.whole:
+            self._timer = self._loop.call_later(_LOOK_S, self._look)
 
     def __aiter__(self) -> Self:
         return self
@@ -159,9 +161,7 @@ class Arrival(AsyncIterator[bytes]):
         would cost as much as reading. A reader that is not waiting is held up by its client, not by the upstream."""
         endpoint, now = self._endpoint, self._loop.time()
         silent = 0.0 if self._waiting_since is None else now - self._waiting_since
-        left = _LOOK_S
-        if self._is_open:
-            left = min(left, endpoint.stall_s - silent, endpoint.stream_s - (now - self._began))
+        left = min(_LOOK_S, endpoint.stall_s - silent, endpoint.stream_s - (now - self._began))
         if left <= 0:
             self._silent = silent >= endpoint.stall_s
             self._late = f"it took more than {endpoint.stream_s:g} s: raise its stream_s"

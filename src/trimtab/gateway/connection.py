@@ -48,6 +48,7 @@ class Connection(HttpToolsProtocol):
         self._too_large = False
         self._leaving = False
         self._passed_on = False
+        self._rests_since: float | None = None
 
     @property
     def bounds(self) -> GatewaySettings:
@@ -58,7 +59,7 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(self.bounds.header_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for timer in (self._timer, self._unread):
+        for timer in (self._timer, self._unread, self.timeout_keep_alive_task):
             if timer is not None:
                 timer.cancel()
         cycle: Any = self.cycle
@@ -136,6 +137,37 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._phase = _IDLE
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """What uvicorn does here, with one clock for a connection's rests instead of a new one for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._rest(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Bytes came, or the connection is lost."""
+        self._rests_since = None
+
+    def _rest(self, limit_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(limit_s, self._rested)
+
+    def _rested(self) -> None:
+        """Close a connection that has rested for long enough."""
+        self.timeout_keep_alive_task = None
+        if self._rests_since is None or self.transport.is_closing():
+            return
+        left = self.timeout_keep_alive - (self.loop.time() - self._rests_since)
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._rest(left)
 
     def pause_writing(self) -> None:
         super().pause_writing()
