@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import random
 import time
 from typing import Any
 
 import msgspec
 
-from trimtab.gateway import attribution, disclosure, estimate, http, wire
+from trimtab.gateway import attribution, disclosure, estimate, http, ids, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.dialects.protocol import Answer
@@ -17,16 +16,13 @@ from trimtab.gateway.live import Live
 from trimtab.money import Usage
 from trimtab.trace import Call, EndState
 
-# Ids have to differ, not to be unguessable: the system's randomness seeds them, once in each process.
-_RANDOM = random.Random()
-
 
 class Account:
     """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
 
     def __init__(self, live: Live, headers: http.Headers) -> None:
         self.started_ns = time.time_ns()
-        self.id = f"{self.started_ns // 1_000_000:012x}{_RANDOM.getrandbits(80):020x}"
+        self.id = f"{self.started_ns // 1_000_000:012x}{ids.digits(20)}"
         self.began = time.perf_counter()
         self.live = live
         self.deployment = live.serving.deployment.name

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from trimtab.gateway import vendors, wire
+from trimtab.gateway import ids, vendors, wire
 
 OWN_PREFIX = b"x-trimtab-"
 _W3C = frozenset((b"traceparent", b"baggage"))
@@ -86,16 +85,16 @@ def of(headers: Iterable[tuple[bytes, bytes]], head: wire.Head | None, *, spans:
         else:
             # W3C lets a list come in several headers.
             w3c[name] = w3c[name] + b"," + held if name in w3c else held
-    ids = secrets.token_bytes(24).hex()
+    fresh = ids.digits(48)
     sources = _sources(own, w3c, foreign, head)
     if not (sources or w3c or own or foreign):
-        return Attribution(trace_id=ids[:32], span_id=ids[32:])
+        return Attribution(trace_id=fresh[:32], span_id=fresh[32:])
     fields = {field: next((source[field] for source in sources if field in source), "") for field in _FIELDS}
     given = _text(w3c.get(b"traceparent")).strip()
     trace_id, parent, flags = _trace(given, fields["session"])
     return Attribution(
-        trace_id=trace_id or ids[:32],
-        span_id=ids[32:],
+        trace_id=trace_id or fresh[:32],
+        span_id=fresh[32:],
         parent_id=clean(_text(own.get(b"parent"))) or parent,
         tags=_all_tags(own, foreign),
         flags=flags,
