@@ -171,6 +171,7 @@ def anthropic(fresh, read, for_5m, for_1h, plain, reasoning):
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": for_5m + for_1h,
         "cache_creation": {"ephemeral_5m_input_tokens": for_5m, "ephemeral_1h_input_tokens": for_1h},
+        "output_tokens_details": {"thinking_tokens": reasoning},
         "service_tier": "standard",
     }
 
@@ -182,10 +183,11 @@ def test_every_convention_tells_the_same_tokens(parts):
     assert whole.fresh_tokens == fresh
     assert usage_of(openai(*parts)) == usage_of(responses(*parts)) == whole
     told = usage_of(anthropic(*parts))
-    assert (told.input_tokens, told.output_tokens, told.cache_read_tokens) == (
+    assert (told.input_tokens, told.output_tokens, told.cache_read_tokens, told.reasoning_tokens) == (
         whole.input_tokens,
         whole.output_tokens,
         read,
+        reasoning,
     )
     assert (told.cache_write_tokens, told.cache_write_1h_tokens, told.fresh_tokens) == (for_5m + for_1h, for_1h, fresh)
 
@@ -202,7 +204,13 @@ def test_reasoning_beside_the_output_is_added_to_it(parts):
 NAMES = st.sampled_from(
     sorted(
         {*openai(*[1] * 6), *responses(*[1] * 6), *anthropic(*[1] * 6), "prompt_cache_hit_tokens", "reasoning_tokens"}
-        | {"cached_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens", "cache_write_tokens"}
+        | {
+            "thinking_tokens",
+            "cached_tokens",
+            "ephemeral_5m_input_tokens",
+            "ephemeral_1h_input_tokens",
+            "cache_write_tokens",
+        }
     )
 )
 SCALARS = st.none() | st.booleans() | st.integers(-5, 2**41) | st.floats() | st.text(max_size=3) | st.integers(0, 50)

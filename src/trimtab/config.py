@@ -72,6 +72,30 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return any(kept != "off" for kept in (self.record, *self.record_for.values()))
 
 
+Convention = Literal["v1.36", "v0.1.0"]
+
+
+class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where spans of the recorded calls are sent to, over OTLP/HTTP, and under which of OpenTelemetry's GenAI names.
+
+    `url` empty: nowhere. `headers` go along; those of `headers_env` get their values from environment variables.
+    `semconv` empty: the names of v1.36, or of the newest version where OTEL_SEMCONV_STABILITY_OPT_IN asks for it.
+    `metrics` are the versions whose names are on the page of metrics. With `content` prompts and answers are sent too.
+    At most `queue` spans wait; every `interval_s` seconds those that wait are sent, and a sending has `timeout_s`.
+    """
+
+    url: str = ""
+    headers: dict[str, str] = {}
+    headers_env: dict[str, str] = {}
+    semconv: Literal["", "v1.36", "v0.1.0"] = ""
+    metrics: tuple[Convention, ...] = ("v1.36", "v0.1.0")
+    content: bool = False
+    service: str = "trimtab"
+    interval_s: Seconds = 5.0
+    timeout_s: Seconds = 10.0
+    queue: Count = 10_000
+
+
 class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A price table in the TOML file; merged over the shipped one. `version` is stamped on every cost."""
 
@@ -84,6 +108,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     gateway: GatewaySettings = GatewaySettings()
     store: StoreSettings = StoreSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     prices: PriceSettings = PriceSettings()
     endpoints: tuple[Endpoint, ...] = ()
     routes: dict[str, str] = {}
@@ -135,6 +160,9 @@ def read(path: Path) -> Settings:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     _check_store(settings.store, path)
+    if settings.telemetry.url and not settings.store.records:
+        message = "telemetry.url is given, but only what is recorded is exported: set store.record to 'metadata'"
+        raise ConfigError(placed(path, message))
     named, known = settings.gateway.passthrough, [endpoint.name for endpoint in settings.endpoints]
     if named and named not in known:
         message = f"gateway.passthrough names endpoint '{named}': use one of {', '.join(known)}"

@@ -118,7 +118,8 @@ def usage_of(raw: Any) -> Usage | None:
     if not included or read + written > given:
         given += read + written
     details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
-    reasoning = _count(details, "reasoning_tokens") or _count(raw, "reasoning_tokens")
+    reasoning = _count(details, "reasoning_tokens") or _count(details, "thinking_tokens")
+    reasoning = reasoning or _count(raw, "reasoning_tokens")
     if reasoning > output or (reasoning and _count(raw, "total_tokens") == given + output + reasoning):
         output += reasoning
     return Usage(

@@ -39,8 +39,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     streamed; `duration_ms` is from the request's arrival to its end; `overhead_ms` is the gateway's own share.
     Money: `cost_nanodollars` is None where the price is unknown; `priced_as` is the name that was looked up in the
     price table, and `price_table` the version that had it. `raw_usage` is the provider's own object.
-    Who: `trace_id` is one unit of work; `session` one conversation; `derived` is True where no header named the
-    agent and it was told from a fingerprint of system prompt and tools.
+    Who: `trace_id` is one unit of work; `session` one conversation; `derived` is True where nothing in the
+    request named the agent and it was told from a fingerprint of system prompt and tools.
     """
 
     id: str

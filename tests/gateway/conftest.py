@@ -64,9 +64,15 @@ class Running:
     def get(self, path):
         return self.ask(b"", method="GET", path=path)
 
+    def recorder(self):
+        """The recorder's own figures, for what went wrong."""
+        lines = self.get("/metrics")[2].decode().splitlines()
+        return [line for line in lines if line.startswith("trimtab_recorder_")]
+
     def trace(self, trace_id, calls=1):
         """The recorded trace, once it has `calls` calls."""
-        give_up = time.monotonic() + 10
+        # The first write of a new store, on a machine whose disk and cores others have, took more than ten seconds.
+        give_up = time.monotonic() + 40
         while True:
             try:
                 trace = TraceReader(self.store).trace(trace_id)
@@ -74,7 +80,7 @@ class Running:
                     return trace
             except FormatError:
                 pass
-            assert time.monotonic() < give_up, f"trace {trace_id} was not recorded"
+            assert time.monotonic() < give_up, f"trace {trace_id} was not recorded: {self.recorder()}"
             time.sleep(0.05)
 
     def call(self, headers):

@@ -3,6 +3,7 @@ this process before it, whose tasks and connections can be counted."""
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import struct
@@ -13,6 +14,7 @@ import uvicorn
 
 from trimtab.config import read
 from trimtab.gateway import server
+from trimtab.gateway.connection import Connection
 
 RESET, CLOSE, HANG = "reset", "close", "hang"
 LAST = b"0\r\n\r\n"
@@ -148,12 +150,20 @@ class FaultServer:
 class Served:
     """`with Served(path) as served:` the gateway of a configuration file, in a thread of this process."""
 
-    def __init__(self, path):
+    def __init__(self, path, keep_alive_s=75):
         self.gateway = server.assemble(read(path))
         self._listener = server.listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        services = self.gateway.services
+        protocol = functools.partial(Connection, services.live, services.meter.refused)
         config = uvicorn.Config(
-            self.gateway, http="httptools", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
+            self.gateway,
+            http=protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            timeout_keep_alive=keep_alive_s,
+            timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
         self._loop_factory = config.get_loop_factory()
@@ -187,14 +197,12 @@ class Served:
     @property
     def quiet(self):
         """Whether no task is left but the server's own, and no upstream connection is in use."""
-        connector = self.gateway.upstream._client.connector
-        return self._tasks() <= self._resting and not connector._acquired
+        return self._tasks() <= self._resting and not self.gateway.upstream.pool.taken
 
     @property
     def idle(self):
         """Upstream connections that wait to be used again."""
-        pools = self.gateway.upstream._client.connector._conns.values()
-        return sum(protocol.is_connected() for pool in list(pools) for protocol, _ in list(pool))
+        return self.gateway.upstream.pool.idle
 
 
 def until(true, seconds=10):

@@ -42,3 +42,10 @@ def test_the_price_is_looked_up_by_the_endpoints_name_for_it_then_by_the_model(t
 def test_headers_are_one_line_each(tmp_path):
     made = account(tmp_path, Endpoint(name="é\r\nx: y", url="http://e"))
     assert dict(made.own_headers())[b"x-trimtab-endpoint"] == "éx: y".encode("latin-1")
+
+
+def test_a_step_that_keeps_answers_says_what_it_found(tmp_path):
+    made = account(tmp_path, Endpoint(name="e", url="http://e"))
+    assert (b"x-trimtab-cache", b"off") in made.own_headers()
+    made.notes.cache = "hit"
+    assert (b"x-trimtab-cache", b"hit") in made.own_headers()

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.gateway.conftest import CONFIG, Running, write_config
+from tests.gateway.faults import Served
 from tests.gateway.upstream import FakeUpstream, Script, answer, usual
 from trimtab.gateway.process import GatewayProcess
 
@@ -256,3 +257,20 @@ def test_a_proxy_in_the_environment_is_not_used(tmp_path, monkeypatch):
         monkeypatch.setenv("TRIMTAB_TEST_KEY", "k")
         with GatewayProcess(write_config(tmp_path, upstream)) as process:
             assert Running(upstream, process, tmp_path / "store").ask(HELLO)[0] == 200
+
+
+def test_a_connection_that_rests_is_closed_and_one_that_is_used_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    with FakeUpstream() as upstream, Served(write_config(tmp_path, upstream, CONFIG), keep_alive_s=1) as served:
+        upstream.script = Script(body=answer())
+        host, port = served.url.removeprefix("http://").removesuffix("/v1").split(":")
+        with socket.create_connection((host, int(port)), timeout=15) as client:
+            for _ in range(4):
+                client.sendall(post())
+                content = b""
+                while not content.endswith(answer()):
+                    content += client.recv(65536)
+                time.sleep(0.5)
+            began = time.monotonic()
+            assert client.recv(1) == b""
+            assert time.monotonic() - began < 10

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.gateway.telemetry.receiver import Receiver
 from tests.store.samples import make_record
 from trimtab.gateway import doctor
 from trimtab.store import schema
@@ -23,6 +24,7 @@ class Models:
 
     async def answer(self, request):
         self.seen.append(request.headers.get("Authorization"))
+        self.asked = request
         if self.status == 0:
             await asyncio.sleep(30)
         return web.Response(status=self.status, text=self.body, headers=self.headers)
@@ -99,6 +101,21 @@ def test_all_is_well(tmp_path, server, monkeypatch):
     assert server[0].seen == ["Bearer sk-of-the-doctor"]
     assert not (tmp_path / "store").exists()
     assert not any("sk-of" in check.said for check in checks.values())
+
+
+def test_a_server_of_messages_is_asked_in_its_own_way(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-doctor")
+    path = tmp_path / "trimtab.toml"
+    path.write_text(
+        CONFIG.format(url=server[1], store=tmp_path / "store", model="m", key_env="TRIMTAB_TEST_KEY")
+        + 'dialect = "messages"\n'
+    )
+    assert wrong({check.name: check for check in doctor.examine(path)}) == {}
+    asked = server[0].asked
+    assert (asked.headers["x-api-key"], asked.headers["anthropic-version"]) == ("sk-of-the-doctor", "2023-06-01")
+    assert "Authorization" not in asked.headers and asked.query["limit"] == "1000"
+    server[0].body = '{"data": [{"id": "x"}], "has_more": true}'
+    assert wrong({check.name: check for check in doctor.examine(path)}) == {}
 
 
 @pytest.mark.parametrize(
@@ -196,3 +213,17 @@ def test_from_the_command_line(tmp_path, server, capsys, monkeypatch):
     assert capsys.readouterr().out.count("ok     ") == 7
     assert main(["doctor", "--json"]) == 0
     assert '"name":"disk","ok":true' in capsys.readouterr().out
+
+
+def test_the_collector_is_asked_too(tmp_path, server):
+    assert "telemetry" not in examine(tmp_path, server[1])
+    telemetry = '[telemetry]\nurl = "{}"\n'
+    with Receiver() as receiver:
+        well = examine(tmp_path, server[1], telemetry.format(receiver.url))
+        assert well["telemetry"].ok and receiver.requests and not receiver.spans
+        receiver.answers = [(401, {}, b"")]
+        refused = examine(tmp_path, server[1], telemetry.format(receiver.url))
+        assert "answered 401" in wrong(refused)["telemetry"]
+    assert "cannot be reached" in wrong(examine(tmp_path, server[1], telemetry.format(receiver.url)))["telemetry"]
+    absent = telemetry.format(receiver.url) + 'headers_env = { authorization = "TRIMTAB_ABSENT" }\n'
+    assert "TRIMTAB_ABSENT" in wrong(examine(tmp_path, server[1], absent))["telemetry"]

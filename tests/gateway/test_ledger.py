@@ -1,5 +1,6 @@
 """Reserve, settle and refund on a real file: any order, threads and processes, restarts, and the edges of time."""
 
+import contextlib
 import math
 import multiprocessing
 import os
@@ -20,7 +21,9 @@ from trimtab.gateway import keydb
 from trimtab.gateway.admission import Busy, Denial, Hold, Limit
 from trimtab.gateway.keyring import Ring
 from trimtab.gateway.keys import Key
-from trimtab.gateway.ledger import RESERVATION_S, Ledger
+from trimtab.gateway.ledger import Ledger
+from trimtab.gateway.soleledger import SoleLedger
+from trimtab.gateway.spans import RESERVATION_S, RUN_KEPT_NS
 
 SECOND = 10**9
 DAY = 86_400
@@ -53,8 +56,20 @@ def clock():
     return Clock()
 
 
+@pytest.fixture(params=[Ledger, SoleLedger])
+def kind(request):
+    """That of several processes which share the file, and that of one alone."""
+    return request.param
+
+
 @pytest.fixture
-def ledger(tmp_path, clock):
+def ledger(kind, tmp_path, clock):
+    with closing(kind(tmp_path, clock=clock)) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def shared(tmp_path, clock):
     with closing(Ledger(tmp_path, clock=clock)) as ledger:
         yield ledger
 
@@ -101,6 +116,18 @@ def test_a_run_has_a_budget_of_its_own(tmp_path, ledger):
     assert isinstance(ledger.reserve(key, "other", 0, 10), Hold)
 
 
+def test_a_run_is_forgotten_30_days_after_it_spent_last(tmp_path, ledger, clock):
+    key, _ = make(tmp_path, run_nanodollars=10)
+    for rest, spent in ((20, 3), (20, 6), (31, 0)):
+        ledger.settle(ledger.reserve(key, "loop", 0, 3), 0, 3)
+        clock.add(rest * DAY)
+        ledger.tidy()
+        whole = ledger.reserve(key, "loop", 0, 10 - spent)
+        assert isinstance(whole, Hold)
+        assert isinstance(ledger.reserve(key, "loop", 0, 1), Denial)
+        ledger.refund(whole)
+
+
 def test_what_can_never_pass_has_nothing_to_wait_for(tmp_path, ledger):
     key, _ = make(tmp_path, tokens_per_minute=10, day_nanodollars=10)
     assert ledger.reserve(key, "t", 11, 1) == Denial(Limit.TOKENS, 10, 0, 0, 11, None)
@@ -118,10 +145,20 @@ def test_keys_do_not_share(tmp_path, ledger):
         assert isinstance(ledger.reserve(key, "t", 0, 5), Denial)
 
 
-def test_the_reservation_of_a_dead_process_expires_and_its_late_truth_still_counts(tmp_path, ledger, clock):
+def test_the_reservation_of_a_dead_process_expires_and_its_late_truth_still_counts(tmp_path, shared, clock):
     key, _ = make(tmp_path, month_nanodollars=10)
     with closing(Ledger(tmp_path, clock=clock)) as dead:
         lost = dead.reserve(key, "t", 0, 10)
+    _expires(shared, key, lost, clock)
+
+
+@pytest.mark.parametrize("limit", ["day_nanodollars", "month_nanodollars", "run_nanodollars"])
+def test_a_reservation_never_settled_expires_and_its_late_truth_still_counts(tmp_path, ledger, clock, limit):
+    key, _ = make(tmp_path, **{limit: 10})
+    _expires(ledger, key, ledger.reserve(key, "t", 0, 10), clock)
+
+
+def _expires(ledger, key, lost, clock):
     clock.add(RESERVATION_S - 0.001)
     assert isinstance(ledger.reserve(key, "t", 0, 1), Denial)
     clock.add(0.001)
@@ -185,13 +222,16 @@ TIMES = st.lists(
 )
 
 
-@settings(max_examples=25)
-@given(steps=TIMES, limit=st.integers(1, 4), wanted=st.lists(st.integers(1, 6), min_size=25, max_size=25))
-def test_in_no_minute_more_than_the_rate_and_none_refused_without_cause(steps, limit, wanted):
+KINDS = st.sampled_from([Ledger, SoleLedger])
+
+
+@settings(max_examples=50)
+@given(kind=KINDS, steps=TIMES, limit=st.integers(1, 4), wanted=st.lists(st.integers(1, 6), min_size=25, max_size=25))
+def test_in_no_minute_more_than_the_rate_and_none_refused_without_cause(kind, steps, limit, wanted):
     with tempfile.TemporaryDirectory() as folder:
         key, _ = make(folder, requests_per_minute=limit, tokens_per_minute=8)
         clock, admitted = Clock(), []
-        with closing(Ledger(Path(folder), clock=clock)) as ledger:
+        with closing(kind(Path(folder), clock=clock)) as ledger:
             for step, tokens in zip(steps, wanted, strict=False):
                 clock.ns += step
                 outcome = ledger.reserve(key, "t", tokens, 0)
@@ -221,6 +261,7 @@ class Book:
         self.clock = clock
         self.spent = []
         self.held = {}
+        self.runs = {}
         self.excess = 0
 
     def _room(self, limit, wanted, of):
@@ -228,13 +269,17 @@ class Book:
         taken = sum(money for run, day, money in (*self.spent, *live) if of(run, day))
         return limit is None or taken + wanted <= limit
 
+    def _run_has_room(self, limit, wanted, run):
+        rested = sum(money for each, _, money in self.spent if each == run) - self.runs.get(run, (0, 0))[0]
+        return limit is None or self._room(limit + rested, wanted, lambda each, _: each == run)
+
     def admits(self, run, wanted):
         day, key = self.clock.ns // (DAY * SECOND), self.key
         month = time.gmtime(self.clock.ns // SECOND)[:2]
         return not wanted or (
             self._room(key.day_nanodollars, wanted, lambda _, each: each == day)
             and self._room(key.month_nanodollars, wanted, lambda _, each: time.gmtime(each * DAY)[:2] == month)
-            and self._room(key.run_nanodollars, wanted, lambda each, _: each == run)
+            and self._run_has_room(key.run_nanodollars, wanted, run)
         )
 
     def reserve(self, hold):
@@ -246,6 +291,18 @@ class Book:
         # A reservation that ran out no longer bounds anything: all of it may come on top.
         self.excess += money if ends <= self.clock.ns else max(0, money - reserved)
         self.spent.append((run, day, money))
+        if money and self.key.run_nanodollars is not None:
+            self.runs[run] = (self.runs.get(run, (0, 0))[0] + money, self.clock.ns)
+
+    def tidy(self):
+        """Runs that rest begin anew."""
+        earliest = self.clock.ns - RUN_KEPT_NS
+        self.excess += sum(money for money, last in self.runs.values() if last < earliest)
+        self.runs = {run: held for run, held in self.runs.items() if held[1] >= earliest}
+
+    def restart(self):
+        """Who is alone knows that nobody else can have a call under way."""
+        self.held = {each: (*held[:3], min(held[3], self.clock.ns)) for each, held in self.held.items()}
 
 
 STEPS = st.lists(
@@ -262,18 +319,18 @@ STEPS = st.lists(
 BUDGET = st.none() | st.integers(1, 150)
 
 
-@settings(max_examples=60)
-@given(steps=STEPS, day=BUDGET, month=BUDGET, run=BUDGET)
-def test_any_interleaving_over_restarts_admits_what_it_ought_to(steps, day, month, run):
-    """Three processes in turns. The ledger agrees with the book at each step, so a budget is passed by no more than
-    calls cost above their own estimates, and a refund blocks nothing."""
+@settings(max_examples=80)
+@given(kind=KINDS, steps=STEPS, day=BUDGET, month=BUDGET, run=BUDGET)
+def test_any_interleaving_over_restarts_admits_what_it_ought_to(kind, steps, day, month, run):
+    """Three processes in turns, or one. The ledger agrees with the book at each step, so a budget is passed by no more
+    than calls cost above their own estimates, and a refund blocks nothing."""
     with tempfile.TemporaryDirectory() as folder:
         key, _ = make(folder, day_nanodollars=day, month_nanodollars=month, run_nanodollars=run)
         clock = Clock()
         book, holds = Book(key, clock), []
-        ledgers = [Ledger(Path(folder), clock=clock) for _ in range(3)]
+        ledgers = [kind(Path(folder), clock=clock) for _ in range(3 if kind is Ledger else 1)]
         for number, (verb, which, money) in enumerate(steps):
-            ledger = ledgers[number % 3]
+            ledger = ledgers[number % len(ledgers)]
             if verb == "reserve":
                 outcome = ledger.reserve(key, f"run-{which}", 0, money)
                 assert isinstance(outcome, Hold) == book.admits(f"run-{which}", money)
@@ -285,12 +342,16 @@ def test_any_interleaving_over_restarts_admits_what_it_ought_to(steps, day, mont
                 ledger.settle(hold, 0, money)
                 book.settle(hold, money)
             elif verb == "restart":
+                which %= len(ledgers)
                 ledgers[which].close()
-                ledgers[which] = Ledger(Path(folder), clock=clock)
+                ledgers[which] = kind(Path(folder), clock=clock)
+                if kind is SoleLedger:
+                    book.restart()
             elif verb == "wait":
                 clock.add(which)
             elif verb == "tidy":
                 ledger.tidy()
+                book.tidy()
         for hold in holds:
             ledgers[0].refund(hold)
         for ledger in ledgers:
@@ -315,41 +376,46 @@ def _check_bounds(folder, book):
 
 
 def _load(folder, key, seed, rounds):
-    """Reserve and settle at random; the dearest excess over an estimate, summed, and what was admitted."""
+    """Reserve and settle at random, as one of several; the excess over the estimates, summed."""
+    with closing(Ledger(Path(folder))) as ledger:
+        return _use(ledger, key, seed, rounds)
+
+
+def _use(ledger, key, seed, rounds):
     dice = random.Random(seed)
     excess, holds = 0, []
-    with closing(Ledger(Path(folder))) as ledger:
-        for _ in range(rounds):
-            outcome = ledger.reserve(key, f"run-{dice.randrange(3)}", 5, dice.randrange(1, 20))
-            if isinstance(outcome, Hold):
-                holds.append(outcome)
-            if holds and dice.random() < 0.6:
-                hold = holds.pop(dice.randrange(len(holds)))
-                money = dice.choice([0, hold.nanodollars, hold.nanodollars // 2, hold.nanodollars + 3])
-                excess += max(0, money - hold.nanodollars)
-                dice.choice([ledger.settle, ledger.settle_later])(hold, 5, money)
-        ledger.flush()
-        for hold in holds:
-            ledger.refund(hold)
+    settles = [ledger.settle, getattr(ledger, "settle_later", ledger.settle)]
+    for _ in range(rounds):
+        outcome = ledger.reserve(key, f"run-{dice.randrange(3)}", 5, dice.randrange(1, 20))
+        if isinstance(outcome, Hold):
+            holds.append(outcome)
+        if holds and dice.random() < 0.6:
+            hold = holds.pop(dice.randrange(len(holds)))
+            money = dice.choice([0, hold.nanodollars, hold.nanodollars // 2, hold.nanodollars + 3])
+            excess += max(0, money - hold.nanodollars)
+            dice.choice(settles)(hold, 5, money)
+    ledger.flush()
+    for hold in holds:
+        ledger.refund(hold)
     return excess
 
 
-@settings(max_examples=5)
-@given(seed=st.integers(0, 2**32), budget=st.integers(20, 400))
-def test_threads_at_once_stay_within_the_budget(seed, budget):
+@settings(max_examples=8)
+@given(kind=KINDS, seed=st.integers(0, 2**32), budget=st.integers(20, 400))
+def test_threads_at_once_stay_within_the_budget(kind, seed, budget):
     with tempfile.TemporaryDirectory() as folder:
         key, _ = make(folder, day_nanodollars=budget, run_nanodollars=budget // 2)
         excess = []
-        threads = [
-            threading.Thread(target=lambda each=each: excess.append(_load(folder, key, seed + each, 25)))
-            for each in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with contextlib.ExitStack() as opened:
+            one = opened.enter_context(closing(SoleLedger(Path(folder)))) if kind is SoleLedger else None
+            load = (lambda seed: _use(one, key, seed, 25)) if one else (lambda seed: _load(folder, key, seed, 25))
+            threads = [threading.Thread(target=lambda each=each: excess.append(load(seed + each))) for each in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
         assert len(excess) == 4, "a thread failed"
-        with closing(Ledger(Path(folder))) as ledger:
+        with closing(kind(Path(folder))) as ledger:
             used = ledger.used(key)
             assert used.held_nanodollars == 0
             assert used.day_nanodollars <= budget + sum(excess)
@@ -402,10 +468,10 @@ def test_a_verb_that_meets_a_writer_says_so_and_has_done_nothing(tmp_path):
         assert ledger.used(key).day_requests == 1
 
 
-def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_path, ledger):
+def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_path, shared):
     key, _ = make(tmp_path, day_nanodollars=10, tokens_per_minute=100)
-    ledger.settle_later(ledger.reserve(key, "t", 1, 10), 1, 4)
-    assert (ledger.used(key).day_nanodollars, ledger.waiting) == (0, 1)
+    shared.settle_later(shared.reserve(key, "t", 1, 10), 1, 4)
+    assert (shared.used(key).day_nanodollars, shared.waiting) == (0, 1)
     with closing(keydb.connect(tmp_path, wait_s=0)) as other, closing(Ledger(tmp_path, wait_s=0)) as impatient:
         impatient.settle_later(impatient.reserve(key, "t", 1, 0), 1, 1)
         with keydb.transaction(other), pytest.raises(Busy):
@@ -413,11 +479,11 @@ def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_pat
         assert impatient.waiting == 1, "nothing was done"
         impatient.flush()
         impatient.flush()
-    held = ledger.reserve(key, "t", 1, 5)
+    held = shared.reserve(key, "t", 1, 5)
     assert isinstance(held, Hold), "the call before is settled first"
-    assert (ledger.used(key).day_nanodollars, ledger.waiting) == (5, 0)
-    ledger.refund(held)
-    assert ledger.used(key).day_requests == 3
+    assert (shared.used(key).day_nanodollars, shared.waiting) == (5, 0)
+    shared.refund(held)
+    assert shared.used(key).day_requests == 3
 
 
 def test_tidying_keeps_the_wal_from_growing(tmp_path, ledger, monkeypatch):

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import openai
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import CONFIG, Running, write_config
 from tests.gateway.upstream import TEXT, FakeUpstream, Script, answer, usual
 from trimtab.config import GatewaySettings
-from trimtab.errors import StoreError
+from trimtab.errors import StoreError, TrimtabError
 from trimtab.gateway import keydb, limits
 from trimtab.gateway.admission import Hold
 from trimtab.gateway.chain import Notes
@@ -242,9 +243,9 @@ def test_a_client_that_hangs_up_gives_back_what_it_did_not_use(gateway, new_key)
     connection = http.client.HTTPConnection(gateway.host, timeout=20)
     connection.request("POST", "/v1/chat/completions", json.dumps({**HELLO, "max_tokens": 10**6}), headers)
     give_up = time.monotonic() + 20
-    while not gateway.upstream.seen and time.monotonic() < give_up:
+    while used(gateway, name).held_nanodollars < 8 * 10**9 or not gateway.upstream.seen:
+        assert time.monotonic() < give_up
         time.sleep(0.02)
-    assert used(gateway, name).held_nanodollars > 8 * 10**9
     connection.close()
     now = settled(gateway, name, 1)
     assert now.held_nanodollars == 0
@@ -297,54 +298,90 @@ def test_the_openai_client_understands_each_refusal(gateway, new_key):
     assert settled(gateway, name, 2).day_nanodollars == 2 * COST
 
 
-def test_a_second_worker_on_the_same_file_knows_what_the_first_admitted(gateway, new_key):
-    headers, name = new_key(requests_per_minute=2)
-    key = Ring(gateway.store).get(name)
-    with closing(Ledger(gateway.store)) as other:
-        assert isinstance(other.reserve(key, "t", 0, 0), Hold)
-    assert [gateway.ask(HELLO, headers)[0] for _ in range(2)] == [200, 429]
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    """A gateway of two worker processes, which records nothing."""
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"\nworkers = 2')
+    text = text.replace("[store]", '[store]\nrecord = "off"')
+    with FakeUpstream() as upstream, GatewayProcess(write_config(tmp_path, upstream, text)) as process:
+        yield Running(upstream, process, tmp_path / "store")
 
 
-def test_while_another_process_writes_a_call_waits_and_the_loop_does_not(gateway, new_key):
-    headers, _ = new_key(requests_per_minute=100)
+def test_workers_know_what_others_on_the_same_file_admitted(two):
+    ring = Ring(two.store)
+    headers = {"Authorization": "Bearer " + ring.create(Key(name="counted", requests_per_minute=2))}
+    with closing(Ledger(two.store)) as other:
+        assert isinstance(other.reserve(ring.get("counted"), "t", 0, 0), Hold)
+    assert [two.ask(HELLO, headers)[0] for _ in range(2)] == [200, 429]
+
+
+def test_while_another_process_writes_a_call_waits_and_the_loop_does_not(two):
+    headers = {"Authorization": "Bearer " + Ring(two.store).create(Key(name="k", requests_per_minute=100))}
     answers = []
-    with closing(keydb.connect(gateway.store, wait_s=1)) as writer:
+    with closing(keydb.connect(two.store, wait_s=1)) as writer:
         with keydb.transaction(writer):
-            thread = threading.Thread(target=lambda: answers.append(gateway.ask(HELLO, headers)[0]))
+            thread = threading.Thread(target=lambda: answers.append(two.ask(HELLO, headers)[0]))
             thread.start()
-            while b"trimtab_ledger_busy_total " not in gateway.get("/metrics")[2]:
+            while b"trimtab_ledger_busy_total " not in two.get("/metrics")[2]:
                 time.sleep(0.02)
             assert answers == []
         thread.join()
     assert answers == [200]
 
 
-def test_worker_processes_on_one_folder_share_what_a_key_may_do(tmp_path, monkeypatch):
-    """Two gateways without a trace store of their own; one is killed in the middle of a call."""
-    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-    text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"').replace("[store]", '[store]\nrecord = "off"')
-    ring = Ring(tmp_path / "store")
+def test_gateways_with_workers_on_one_folder_share_what_a_key_may_do(two, tmp_path):
+    """Two of them; of one a worker is killed in the middle of a call."""
+    ring = Ring(two.store)
     counted = {"Authorization": "Bearer " + ring.create(Key(name="counted", requests_per_minute=5))}
     estimate = 2000 * input_tokens(json.dumps({**HELLO, "max_tokens": 20}).encode()) + 8000 * 20
     paying = {"Authorization": "Bearer " + ring.create(Key(name="paying", day_nanodollars=estimate))}
+    with GatewayProcess(tmp_path / "trimtab.toml") as second:
+        other = Running(two.upstream, second, two.store)
+        codes = [gateway.ask(HELLO, counted)[0] for gateway in (two, other, other, two, other, two, other)]
+        assert codes == [200] * 5 + [429] * 2
+        two.upstream.script = Script(body=answer(), wait_s=30)
+        connection = http.client.HTTPConnection(two.host, timeout=20)
+        connection.request("POST", "/v1/chat/completions", json.dumps({**HELLO, "max_tokens": 20}), paying)
+        while len(two.upstream.seen) < 6:
+            time.sleep(0.02)
+        for worker in Path(f"/proc/{two.process.pid}/task/{two.process.pid}/children").read_text().split():
+            os.kill(int(worker), signal.SIGKILL)
+        connection.close()
+        status, answered, _ = other.ask({**HELLO, "max_tokens": 20}, paying)
+        assert (status, answered["retry-after"]) == (402, "1")
+        ring.limit("paying", day_nanodollars=2 * estimate)
+        two.upstream.script = usual
+        assert other.ask({**HELLO, "max_tokens": 20}, paying)[0] == 200
+
+
+def test_a_gateway_killed_and_started_again_goes_on_from_what_was_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"').replace("[store]", '[store]\nrecord = "off"')
+    store = tmp_path / "store"
+    headers = {"Authorization": "Bearer " + Ring(store).create(Key(name="k", day_nanodollars=3 * COST))}
+    small = {**HELLO, "max_tokens": 1}
     with FakeUpstream() as upstream:
         config = write_config(tmp_path, upstream, text)
-        with GatewayProcess(config) as first, GatewayProcess(config) as second:
-            one, two = (Running(upstream, process, tmp_path / "store") for process in (first, second))
-            codes = [worker.ask(HELLO, counted)[0] for worker in (one, two, two, one, two, one, two)]
-            assert codes == [200] * 5 + [429] * 2
-            upstream.script = Script(body=answer(), wait_s=30)
-            connection = http.client.HTTPConnection(one.host, timeout=20)
-            connection.request("POST", "/v1/chat/completions", json.dumps({**HELLO, "max_tokens": 20}), paying)
-            while len(upstream.seen) < 6:
-                time.sleep(0.02)
-            os.kill(first.pid, signal.SIGKILL)
-            connection.close()
-            status, answered, _ = two.ask({**HELLO, "max_tokens": 20}, paying)
-            assert (status, answered["retry-after"]) == (402, "1")
-            ring.limit("paying", day_nanodollars=2 * estimate)
-            upstream.script = usual
-            assert two.ask({**HELLO, "max_tokens": 20}, paying)[0] == 200
+        with GatewayProcess(config) as process:
+            first = Running(upstream, process, store)
+            assert [first.ask(small, headers)[0] for _ in range(3)] == [200] * 3
+            settled(first, "k", 3)
+            os.kill(process.pid, signal.SIGKILL)
+        with GatewayProcess(config) as process:
+            assert Running(upstream, process, store).ask(small, headers)[0] == 402
+            Ring(store).limit("k", day_nanodollars=5 * COST)
+            assert Running(upstream, process, store).ask(small, headers)[0] == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_gateway_that_serves_alone_shares_its_keys_with_no_other(strict, tmp_path, monkeypatch, workers):
+    monkeypatch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+    text = CONFIG.replace("[gateway]", f'[gateway]\nkeys = "optional"\nworkers = {workers}')
+    text = text.replace("[store]", '[store]\nrecord = "off"').replace("{store}", str(strict.store))
+    config = write_config(tmp_path, strict.upstream, text)
+    with pytest.raises(TrimtabError, match=r"another gateway keeps the keys.*workers"):
+        GatewayProcess(config).start()
 
 
 def test_optional_keys_limit_those_who_show_one(tmp_path):
@@ -371,8 +408,9 @@ def test_off_is_as_if_there_were_no_keys(tmp_path):
     keeper.close()
 
 
-def test_a_database_that_fails_refuses_calls(tmp_path):
-    keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter())
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_database_that_fails_refuses_calls(tmp_path, shared):
+    keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter(), shared=shared)
     secret = Ring(tmp_path).create(Key(name="k"))
     with closing(sqlite3.connect(keydb.path_of(tmp_path))) as db:
         db.execute("DROP TABLE secrets")
@@ -390,7 +428,7 @@ def test_a_settlement_waits_for_the_file(tmp_path, monkeypatch, end):
     monkeypatch.setattr(limits, "charge", lambda reservation, call, account: (1, 70))
 
     async def scenario():
-        keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter())
+        keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter(), shared=True)
         reservation = limits.Reservation(await keeper._take(key, "t", 1, 80), 1)
         with closing(keydb.connect(tmp_path, wait_s=1)) as writer, closing(Ledger(tmp_path)) as reader:
             with keydb.transaction(writer):
@@ -419,7 +457,7 @@ def test_the_file_is_tidied_while_calls_go_on(tmp_path, monkeypatch):
         db.commit()
 
     async def scenario():
-        keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter())
+        keeper = Limits(GatewaySettings(keys="required"), tmp_path, Meter(), shared=True)
         for _ in range(limits._TIDY_EVERY):
             keeper.settle(limits.Reservation(await keeper._take(key, "t", 1, 0), 1), None, None)
         while keeper._tidying is None:
@@ -432,10 +470,12 @@ def test_the_file_is_tidied_while_calls_go_on(tmp_path, monkeypatch):
         assert db.execute("SELECT SUM(requests) FROM spending").fetchone() == (limits._TIDY_EVERY,)
 
 
-def test_a_damaged_file_stops_the_start(tmp_path):
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_damaged_file_stops_the_start(tmp_path, shared):
     keydb.path_of(tmp_path).write_bytes(b"not a database " * 100)
-    with pytest.raises(StoreError, match=r"keys\.sqlite"):
-        Limits(GatewaySettings(keys="optional"), tmp_path, Meter())
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"keys\.sqlite"):
+            Limits(GatewaySettings(keys="optional"), tmp_path, Meter(), shared=shared)
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"authorization", b"x-api-key", b"accept"]), st.binary(max_size=40))))

@@ -139,6 +139,16 @@ def test_bodies_are_kept_only_if_wanted(tmp_path, bodies):
     assert bool(TraceReader(tmp_path).trace(TRACE).payloads) == bodies
 
 
+@pytest.mark.parametrize("kept", ["full", "metadata"])
+def test_an_agent_that_nobody_named_is_told_by_its_prompt_with_and_without_bodies(tmp_path, kept):
+    recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=lambda model: kept)
+    unnamed = msgspec.structs.replace(call(1), agent="")
+    recorder.submit(unnamed, b'{"model": "m", "system": "You sell cars."}', None, 1)
+    recorder.close()
+    (held,) = TraceReader(tmp_path).trace(TRACE).calls
+    assert held.derived and held.agent.startswith("fp-")
+
+
 def test_a_body_that_is_no_json_keeps_the_call(tmp_path):
     recorder = Recorder(TraceWriter(tmp_path), limit=10, keeps=FULL)
     recorder.submit(call(1), b'{"model": "\xff"}', None, 1)

@@ -160,3 +160,31 @@ def test_chunks_of_any_shape_never_break_the_relay(value):
     relay, _ = fed([b"data: " + json.dumps(value).encode() + b"\n\n", *TEXT, DONE])
     relay.assembly.answer()
     assert relay.end is not None
+
+
+STRANGE = [
+    b"data: {not json\n\n",
+    b": ping\n\n",
+    b'data: {"error": {"message": "overloaded"}}\n\n',
+    b'data: {"choices": [{"index": 0, "delta": {"content": "\\"error\\" and \\"usage\\":{"}}]}\n\n',
+    b'data: {"choices": [], "usage": null}\n\n',
+    USAGE_CHUNK,
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([*TEXT, *TOOLS, *STRANGE, DONE]), max_size=30), st.booleans())
+def test_events_read_later_come_to_the_same_as_events_read_at_once(events, hide):
+    later, later_out = fed(events, hide)
+    # Two events in one piece are read at once.
+    once, once_out = fed([b"".join(events)] if len(events) > 1 else events, hide)
+    assert (later_out, later.end, later.assembly.answer()) == (once_out, once.end, once.assembly.answer())
+    assert (later.malformed, later.error, later.assembly.usage) == (once.malformed, once.error, once.assembly.usage)
+
+
+def test_a_long_stream_is_read_piece_by_piece():
+    words = [chunk({"content": f"{number} "}) for number in range(1000)]
+    relay, _ = fed([*TEXT[:1], *words, *TEXT[-1:], DONE])
+    content = relay.assembly.answer()["choices"][0]["message"]["content"]
+    assert content.endswith("".join(f"{number} " for number in range(1000)))
+    assert relay.end is EndState.COMPLETE

@@ -13,6 +13,7 @@ from tests.gateway.upstream import DONE, TEXT, USAGE_CHUNK, Script, answer
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import attribution, wire
 from trimtab.gateway.chain import Notes, Request
+from trimtab.gateway.pool import address_of
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import EndState
 
@@ -130,8 +131,8 @@ def test_small_writes_leave_at_once_upstream(gateway, run):
         body = json.dumps(HELLO).encode()
         endpoint = Endpoint(name="e", url=gateway.upstream.url)
         await upstream.send(Request(body, wire.head(body), (), endpoint, attribution.of([], None), Notes()))
-        (idle,) = upstream._client.connector._conns.values()
-        option = idle[0][0].transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        ((_, line),) = upstream.pool._idle[address_of(gateway.upstream.url)]
+        option = line.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await upstream.close()
         return option
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.store.samples import make_record
-from trimtab.store.redaction import scrub, scrub_text
+from trimtab.store.redaction import _scrub_field, scrub, scrub_text
 from trimtab.trace import Payload, Record
 
 TOKEN = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0"
@@ -119,3 +119,38 @@ def test_no_text_takes_long(seed):
     start = time.process_time()
     scrub_text(text)
     assert time.process_time() - start < 10
+
+
+def payload_of(request):
+    return scrub(Record(make_record(1).call, Payload("c", request, {"choices": []}))).payload.request
+
+
+def test_the_shortest_secret_goes():
+    assert scrub_text("apikey=abcdefg1") == "apikey=[redacted:secret]"
+
+
+def test_what_was_harmless_before_hides_no_secret_beside_it():
+    system = {"role": "system", "content": "You sell cars. " * 20}
+    harmless = {"messages": [system], "tools": [{"name": "find " * 20}], "instructions": "Be kind. " * 20}
+    for _ in range(2):
+        assert payload_of(harmless) == harmless
+        for place in ("messages", "tools", "instructions", "user"):
+            found = payload_of({**harmless, place: [system, f"sk-{TOKEN}"] if place != "user" else f"sk-{TOKEN}"})
+            assert found[place] == ([system, "[redacted:api-key]"] if place != "user" else "[redacted:api-key]")
+
+
+words = st.one_of(st.text(max_size=30), st.sampled_from([*SECRETS, "x" * 80, "api_\u212aey = abcdefgh1", "password"]))
+bodies = st.dictionaries(
+    st.sampled_from(["messages", "tools", "input", "password", "user"]),
+    st.recursive(
+        words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=8
+    ),
+    max_size=4,
+)
+
+
+@given(bodies)
+def test_a_body_is_scrubbed_as_if_each_of_its_strings_were_searched(body):
+    wanted = {name: _scrub_field(name, value, scrub_text) for name, value in body.items()}
+    assert payload_of(body) == wanted
+    assert payload_of(body) == wanted

@@ -16,6 +16,7 @@ from trimtab.store.tree import AgentNode, CallNode, ToolNode, TraceTree
 from trimtab.trace import EndState, Score
 
 _SHORT = 90
+_ID = 12
 
 
 def draw(what: Table | Tree) -> int:
@@ -26,17 +27,23 @@ def draw(what: Table | Tree) -> int:
 
 def table_of(summaries: Sequence[TraceSummary]) -> Table:
     """One row a trace."""
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for name in ("trace", "started (UTC)", "workflow", "agents"):
+    table = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
+    # Its first characters are enough for `traces show`, and must stay in one piece to be copied.
+    table.add_column("trace", no_wrap=True, min_width=_ID)
+    table.add_column("started (UTC)", min_width=len("2026-11-22"))
+    for name in ("workflow", "agents"):
         table.add_column(name, overflow="fold")
-    for name in ("calls", "tokens in", "out", "cost", "time"):
+    for name in ("calls", "tokens\nin", "\nout", "cost", "time"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("scores", overflow="fold")
-    table.add_column("not complete", overflow="fold")
-    for summary in summaries:
-        ends = ", ".join(f"{count} {end}" for end, count in summary.ends.items() if end != EndState.COMPLETE)
+    scores = [escape(_scores(summary.scores)) for summary in summaries]
+    ends = [_incomplete(summary) for summary in summaries]
+    # Columns that would stay empty leave their room to the others.
+    more = [(name, column) for name, column in (("scores", scores), ("not complete", ends)) if any(column)]
+    for name, _ in more:
+        table.add_column(name, overflow="fold")
+    for place, summary in enumerate(summaries):
         table.add_row(
-            summary.id[:16],
+            summary.id[:_ID],
             _when(summary.started_ns),
             escape(summary.workflow),
             escape(" → ".join(summary.agents)),
@@ -45,10 +52,14 @@ def table_of(summaries: Sequence[TraceSummary]) -> Table:
             f"{summary.output_tokens:,}",
             _cost(summary),
             duration(summary.duration_ms),
-            escape(_scores(summary.scores)),
-            f"[red]{ends}[/red]" if ends else "",
+            *(column[place] for _, column in more),
         )
     return table
+
+
+def _incomplete(summary: TraceSummary) -> str:
+    ends = ", ".join(f"{count} {end}" for end, count in summary.ends.items() if end != EndState.COMPLETE)
+    return f"[red]{ends}[/red]" if ends else ""
 
 
 def drawing_of(tree: TraceTree) -> Tree:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
+import functools
 import time
 from typing import Any
 
 import msgspec
 
-from trimtab.gateway import attribution, disclosure, estimate, http, wire
+from trimtab.gateway import attribution, disclosure, estimate, http, ids, wire
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.dialects.protocol import Answer
@@ -21,8 +21,8 @@ class Account:
     """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
 
     def __init__(self, live: Live, headers: http.Headers) -> None:
-        self.id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
         self.started_ns = time.time_ns()
+        self.id = f"{self.started_ns // 1_000_000:012x}{ids.digits(20)}"
         self.began = time.perf_counter()
         self.live = live
         self.deployment = live.serving.deployment.name
@@ -68,13 +68,20 @@ class Account:
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """`x-trimtab-*` for the client, as far as known."""
-        pairs = [("request-id", self.id), ("trace-id", self.who.trace_id if self.who else "")]
+        headers = [(b"x-trimtab-request-id", self.id.encode())]
+        if self.who is not None:
+            headers.append((b"x-trimtab-trace-id", self.who.trace_id.encode()))
         if (endpoint := self.notes.endpoint) is not None:
-            pairs += [("endpoint", endpoint.name), ("model", self.response_model or endpoint.model or self.asked)]
-            pairs += [("fallback", "true" if self.notes.fallback else "false")]
-        if self.overhead_ms is not None:
-            pairs.append(("overhead-ms", f"{self.overhead_ms:.3f}"))
-        return [(f"x-trimtab-{name}".encode(), _one_line(held)) for name, held in pairs if held]
+            headers.append((b"x-trimtab-endpoint", _one_line(endpoint.name)))
+            if model := self.response_model or endpoint.model or self.asked:
+                headers.append((b"x-trimtab-model", _one_line(model)))
+            headers.append((b"x-trimtab-fallback", b"true" if self.notes.fallback else b"false"))
+        overhead_ms = self.overhead_ms
+        if overhead_ms is None:
+            overhead_ms = self.elapsed_ms() - self.notes.upstream_s * 1e3
+        headers.append((b"x-trimtab-cache", _one_line(self.notes.cache)))
+        headers.append((b"x-trimtab-overhead-ms", b"%.3f" % overhead_ms))
+        return headers
 
     @property
     def asked(self) -> str:
@@ -117,7 +124,6 @@ class Account:
             session=who.session,
             user=who.user,
             tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
-            derived=who.derived,
             operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
@@ -142,5 +148,6 @@ class Account:
         return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
+@functools.lru_cache(maxsize=1024)
 def _one_line(text: str) -> bytes:
     return "".join(char for char in text if char.isprintable()).encode("latin-1", "replace")

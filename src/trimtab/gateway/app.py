@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.config import Settings
+from trimtab.config import Settings, TelemetrySettings
 from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
@@ -21,6 +21,7 @@ from trimtab.gateway.dialects.table import DIALECTS
 from trimtab.gateway.passthrough import Passthrough, kept_below
 from trimtab.gateway.reload import Reloader
 from trimtab.gateway.siblings import Siblings
+from trimtab.gateway.telemetry.exporter import Exporter
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -42,13 +43,15 @@ class Gateway:
     def __init__(self, services: Services, upstream: Upstream) -> None:
         self.services = services
         self.upstream = upstream
-        self.passthrough = Passthrough(services, upstream)
+        self.passthrough = Passthrough(services)
         self.started = int(time.time())
         # Where the admin paths answer; None: nowhere.
         self.admin: tuple[str, int] | None = None
         self.draining = False
         self.reloader: Reloader | None = None
         self.siblings: Siblings | None = None
+        # In this process; that of several workers is in their recording process.
+        self.exporter: Exporter | None = None
         watched: dict[str, dict[str, Handler]] = {
             "/health": {"GET": self.alive},
             "/health/live": {"GET": self.alive},
@@ -107,6 +110,7 @@ class Gateway:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.upstream.close()
+                await self.passthrough.close()
                 await asyncio.to_thread(self.services.recorder.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -153,8 +157,18 @@ class Gateway:
     def taken(self, settings: Settings) -> None:
         """`settings` are served from now on: what is kept of a call changes too, and workers that start later know."""
         self.services.recorder.keeps = settings.store.recorded
+        self.export(settings.telemetry, self.exporter)
         if self.siblings is not None:
             self.siblings.keep(settings)
+
+    def export(self, settings: TelemetrySettings, exporter: Exporter | None) -> None:
+        """Export as `settings` say, by `exporter` where it is this process that does."""
+        self.services.live.spans = bool(settings.url)
+        self.services.meter.conventions = settings.metrics
+        if exporter is not None:
+            exporter.take(settings)
+            self.services.meter.pages = [exporter.lines]
+        self.exporter = exporter
 
     def page(self) -> str:
         """This process's own metrics."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Self
-
-import aiohttp
-from aiohttp.http import HttpProcessingError
 
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import sse
 from trimtab.gateway.chain import UpstreamFailed
 from trimtab.gateway.disclosure import Strike
+from trimtab.gateway.line import Broken, Line
 from trimtab.gateway.opening import Sign, sign
+from trimtab.gateway.unpacking import PackedWrongly, Unpacked, is_packed
 from trimtab.trace import EndState
 
-# What reading from a broken connection raises.
-BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 # A prelude longer than this is passed on, content or not.
 _MAX_HELD = 256 * 1024
 _LOOK_S = 0.5
@@ -31,21 +29,29 @@ class Arrival(AsyncIterator[bytes]):
     stops its work.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, endpoint: Endpoint) -> None:
-        self._response = response
-        self._content = response.content
+    def __init__(self, line: Line, endpoint: Endpoint, give: Callable[[Line], None]) -> None:
+        self._line = line
+        self._give = give
         self._endpoint = endpoint
         self._strike = Strike(endpoint)
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self._held: list[bytes] = []
-        self._is_open = False
+        self._is_closed = False
         self._waiting_since: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._silent = False
         self._late = ""
-        if not self._content.is_eof():
-            self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._reading = self._reader()
+
+    def _reader(self) -> Callable[[], Awaitable[bytes]]:
+        line = self._line
+        coding = next((held for name, held in line.headers if name.lower() == b"content-encoding"), b"")
+        try:
+            return Unpacked(line.read, coding).read if is_packed(coding) else line.read
+        except PackedWrongly as error:
+            line.close()
+            raise self._cut(str(error), "upstream_cut", EndState.UPSTREAM_ERROR) from error
 
     async def whole(self, limit: int) -> bytes:
         """A plain answer's body; UpstreamFailed also beyond `limit` bytes."""
@@ -75,13 +81,18 @@ class Arrival(AsyncIterator[bytes]):
                 if seen is Sign.ERROR:
                     return event
                 if seen is Sign.CONTENT:
-                    self._is_open = True
+                    self._begin()
                     return None
                 if seen is Sign.END or not data:
                     message = f"endpoint '{self._endpoint.name}' ended the stream before it said anything: ask again"
                     raise UpstreamFailed(message, status=502, code="stream_cut", end=EndState.CUT)
-        self._is_open = True
+        self._begin()
         return None
+
+    def _begin(self) -> None:
+        """From now on silence ends it."""
+        if not self._line.whole:
+            self._timer = self._loop.call_later(_LOOK_S, self._look)
 
     def __aiter__(self) -> Self:
         return self
@@ -96,49 +107,75 @@ class Arrival(AsyncIterator[bytes]):
             raise StopAsyncIteration
         return data
 
+    @property
+    def can_pour(self) -> bool:
+        return self._reading == self._line.read
+
+    async def pour(self, sink: Callable[[bytes], bool]) -> bool:
+        """Give `sink` each piece the moment it comes, until it returns False; True at the end of the stream. Only where
+        it `can_pour`. Raises as iterating does, and may be mixed with it."""
+
+        now, strike = self._loop.time, self._strike
+
+        def pass_on(data: bytes) -> bool:
+            self._waiting_since = now()
+            return sink(strike(data) if strike.key else data)
+
+        if self._held:
+            held, self._held = b"".join(self._held), []
+            if not sink(held):
+                return False
+        self._waiting_since = self._loop.time()
+        try:
+            ended = await self._line.pour(pass_on)
+        except Broken as error:
+            raise self._broken(error) from error
+        self._waiting_since = None
+        if ended:
+            self.close()
+        return ended
+
     async def _read(self, code: str = "stream_cut", end: EndState = EndState.CUT) -> bytes:
         self._waiting_since = self._loop.time()
         try:
-            data = await self._content.readany()
-        except BROKEN as error:
-            self.close()
-            name = self._endpoint.name
-            if self._silent:
-                message = f"endpoint '{name}' was silent for {self._endpoint.stall_s:g} s in the middle of an answer"
-                raise UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED) from error
-            message = f"endpoint '{name}' cut the answer ({self._late or reason(error)}): ask again"
-            raise UpstreamFailed(message, status=502, code=code, end=end) from error
+            data = await self._reading()
+        except (Broken, PackedWrongly) as error:
+            raise self._broken(error, code, end) from error
         self._waiting_since = None
         return self._strike(data)
+
+    def _broken(self, error: Exception, code: str = "stream_cut", end: EndState = EndState.CUT) -> UpstreamFailed:
+        self.close()
+        if self._silent:
+            silent = f"was silent for {self._endpoint.stall_s:g} s in the middle of an answer"
+            message = f"endpoint '{self._endpoint.name}' {silent}"
+            return UpstreamFailed(message, status=504, code="stream_stalled", end=EndState.STALLED)
+        return self._cut(self._late or str(error), code, end)
+
+    def _cut(self, why: str, code: str, end: EndState) -> UpstreamFailed:
+        message = f"endpoint '{self._endpoint.name}' cut the answer ({why}): ask again"
+        return UpstreamFailed(message, status=502, code=code, end=end)
 
     def _look(self) -> None:
         """Ends a read that waits too long. One timer an answer, looked at as it fires: a timeout object for each read
         would cost as much as reading. A reader that is not waiting is held up by its client, not by the upstream."""
         endpoint, now = self._endpoint, self._loop.time()
         silent = 0.0 if self._waiting_since is None else now - self._waiting_since
-        left = _LOOK_S
-        if self._is_open:
-            left = min(left, endpoint.stall_s - silent, endpoint.stream_s - (now - self._began))
+        left = min(_LOOK_S, endpoint.stall_s - silent, endpoint.stream_s - (now - self._began))
         if left <= 0:
             self._silent = silent >= endpoint.stall_s
             self._late = f"it took more than {endpoint.stream_s:g} s: raise its stream_s"
-            self._content.set_exception(TimeoutError())
-        elif silent and self._is_lost:
-            self._content.set_exception(aiohttp.ClientPayloadError("connection lost"))
+            self._line.fail(Broken(self._late))
         else:
             self._timer = self._loop.call_later(left, self._look)
 
-    @property
-    def _is_lost(self) -> bool:
-        """After bytes that are no HTTP the client closes the connection, but leaves its reader waiting."""
-        connection = self._response.connection
-        return connection is not None and connection.transport is None and not self._content.is_eof()
-
     def close(self) -> None:
-        """Give the connection back if the answer is at its end, else cut it."""
+        """Give the line back if the answer is at its end, else cut it."""
         if self._timer is not None:
             self._timer.cancel()
-        self._response.close()
+        if not self._is_closed:
+            self._is_closed = True
+            self._give(self._line)
 
     async def aclose(self) -> None:
         self.close()
@@ -146,4 +183,6 @@ class Arrival(AsyncIterator[bytes]):
 
 def reason(error: Exception) -> str:
     """Why, without addresses or header values: the system's word for it, else the error's name."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or type(error).__name__}"
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__

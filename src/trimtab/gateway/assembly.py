@@ -43,7 +43,7 @@ class Assembly:
             if name == "delta" and isinstance(held, dict):
                 merge(into["message"], held)
             elif name not in ("index", "delta", "message"):
-                merge(into, {name: held})
+                lay(into, name, held)
 
     @property
     def finished(self) -> bool:
@@ -70,26 +70,32 @@ class Assembly:
 
 
 def merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Lay `delta` over `into`: texts grow, names are set, objects merge, lists merge by `index` or grow."""
+    """Lay `delta` over `into`, item by item."""
     for name, new in delta.items():
-        old = into.get(name)
-        if new is None:
-            into.setdefault(name, None)
-        elif isinstance(new, str) and name not in _NAMES:
-            if isinstance(old, Pieces):
-                old.append(new)
-            else:
-                into[name] = Pieces([new])
-        elif isinstance(new, dict):
-            if not isinstance(old, dict):
-                old = into[name] = {}
-            merge(old, new)
-        elif isinstance(new, list):
-            if not isinstance(old, list) or isinstance(old, Pieces):
-                old = into[name] = []
-            _merge_list(old, new)
-        elif new != "" or old is None:
-            into[name] = new
+        lay(into, name, new)
+
+
+def lay(into: dict[str, Any], name: str, new: Any) -> None:
+    """Lay `new` over what `into` has of that name: texts grow, names are set, objects merge, lists merge by `index` or
+    grow."""
+    old = into.get(name)
+    if new is None:
+        into.setdefault(name, None)
+    elif isinstance(new, str) and name not in _NAMES:
+        if isinstance(old, Pieces):
+            old.append(new)
+        else:
+            into[name] = Pieces([new])
+    elif isinstance(new, dict):
+        if not isinstance(old, dict):
+            old = into[name] = {}
+        merge(old, new)
+    elif isinstance(new, list):
+        if not isinstance(old, list) or isinstance(old, Pieces):
+            old = into[name] = []
+        _merge_list(old, new)
+    elif new != "" or old is None:
+        into[name] = new
 
 
 def _merge_list(into: list[Any], new: list[Any]) -> None:

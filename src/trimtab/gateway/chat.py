@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
+from trimtab.gateway.arrival import Arrival
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.cycle import WATCH, WRITE
 from trimtab.gateway.dialects.protocol import Answer, Dialect
 from trimtab.gateway.keys import Key
 from trimtab.gateway.limits import Limits, Reservation
@@ -59,7 +60,6 @@ class Exchange:
         self.relaying: Relay | None = None
         self.answered = False
         self.gone = False
-        self._watch: asyncio.Task[Any] | None = None
         self._task = asyncio.current_task()
 
     async def run(self) -> None:
@@ -100,18 +100,14 @@ class Exchange:
 
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
-        self._watch = asyncio.ensure_future(self.receive())
-        self._watch.add_done_callback(self._hung_up)
+        self.scope["extensions"][WATCH](self._hung_up)
 
     def unwatch(self) -> None:
         """The answer is whole: the client may leave."""
-        if self._watch is not None:
-            self._watch.remove_done_callback(self._hung_up)
-            self._watch.cancel()
-            self._watch = None
+        self.scope["extensions"][WATCH](None)
 
-    def _hung_up(self, watch: asyncio.Task[Any]) -> None:
-        if self._task is not None and not watch.cancelled():
+    def _hung_up(self) -> None:
+        if self._task is not None:
             self.gone = True
             self._task.cancel()
 
@@ -143,7 +139,7 @@ class Exchange:
         try:
             account.head = head = wire.head(account.body)
         finally:
-            account.who = who = attribution.of(account.headers, account.head)
+            account.who = who = attribution.of(account.headers, account.head, spans=account.live.spans)
         guard.check_choices(head.n, account.live.bounds.max_n)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:
@@ -205,17 +201,42 @@ class Exchange:
 
     async def forward(self, relay: Relay, chunks: AsyncIterator[bytes]) -> bytes:
         """Send on what comes until the answer has its end; the bytes still to be sent."""
-        account = self.account
+        if isinstance(chunks, Arrival) and chunks.can_pour:
+            return await self.pour(relay, chunks)
         async for data in chunks:
-            if account.ttft_ms is None:
-                account.ttft_ms = account.elapsed_ms()
-            account.size += len(data)
-            out = relay.feed(data)
+            out = self.passing(relay, data)
             if relay.end is not None:
                 return out
             if out:
                 await self.send({"type": "http.response.body", "body": out, "more_body": True})
         return relay.close()
+
+    async def pour(self, relay: Relay, arrival: Arrival) -> bytes:
+        """As `forward`, each piece written the moment it comes."""
+        write, last = self.scope["extensions"][WRITE], b""
+
+        def take(data: bytes) -> bool:
+            nonlocal last
+            out = self.passing(relay, data)
+            if relay.end is None:
+                return not out or write(out)
+            last = out
+            return False
+
+        while not await arrival.pour(take):
+            if relay.end is not None:
+                return last
+            # The client is behind: wait until it has room.
+            await self.send({"type": "http.response.body", "more_body": True})
+        return relay.close()
+
+    def passing(self, relay: Relay, data: bytes) -> bytes:
+        """What of the next piece goes to the client now."""
+        account = self.account
+        if account.ttft_ms is None:
+            account.ttft_ms = account.elapsed_ms()
+        account.size += len(data)
+        return relay.feed(data)
 
     async def drain(self, end: EndState) -> None:
         """Read a complete stream to its very end."""

@@ -39,14 +39,15 @@ def struck(text: str, keys: Iterable[str]) -> str:
 
 
 class Strike:
-    """Strikes one endpoint's key out of what that endpoint sends: whoever has a gateway's key was not given it here."""
+    """Strikes one endpoint's `key` (empty: none) out of what that endpoint sends: whoever has a gateway's key was
+    not given it here."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         key = key_of(endpoint).encode()
-        self._key = key if len(key) >= _SHORTEST else b""
+        self.key = key if len(key) >= _SHORTEST else b""
 
     def __call__(self, data: bytes) -> bytes:
-        return data.replace(self._key, _STRUCK.encode()) if self._key and self._key in data else data
+        return data.replace(self.key, _STRUCK.encode()) if self.key and self.key in data else data
 
 
 class LogFilter(logging.Filter):

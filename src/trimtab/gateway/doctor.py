@@ -17,6 +17,9 @@ import msgspec
 from trimtab import config
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError, StoreError
+from trimtab.gateway import leg
+from trimtab.gateway.disclosure import key_of
+from trimtab.gateway.telemetry import collector, otlp, semconv
 from trimtab.money import PriceTable
 from trimtab.store import schema
 
@@ -45,6 +48,8 @@ class _Listing(msgspec.Struct):
         id: str = ""
 
     data: list[Model] = []
+    # Anthropic lists by pages.
+    has_more: bool = False
 
 
 def examine(path: Path) -> list[Check]:
@@ -67,6 +72,7 @@ def examine(path: Path) -> list[Check]:
         clock(time.time(), skews, schema.day_files(folder)),
         sqlite_version(sqlite3.sqlite_version_info),
         _store(settings.store),
+        *_telemetry(settings.telemetry),
         disk(folder, _LEAST_FREE),
     ]
 
@@ -81,14 +87,15 @@ async def _endpoints(endpoints: Sequence[Endpoint]) -> tuple[list[Check], dict[s
 
 async def _endpoint(client: aiohttp.ClientSession, endpoint: Endpoint, skews: dict[str, float]) -> Check:
     name = f"endpoint {endpoint.name}"
-    key = os.environ.get(endpoint.key_env, "") if endpoint.key_env else ""
-    if endpoint.key_env and not key:
+    if endpoint.key_env and not key_of(endpoint):
         return Check(name, False, f"wants its key in {endpoint.key_env}: export it first")
     if not endpoint.url.startswith(("http://", "https://")):
         return Check(name, False, f"its url is '{endpoint.url}': it must begin with http:// or https://")
-    headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})}
+    # Asked as calls ask it: a server of messages wants its key elsewhere, and a version.
+    own = {name.decode(): held.decode("latin-1") for name, held in leg.own(endpoint)}
+    headers = {"Accept-Encoding": "identity", **own}
     try:
-        url = endpoint.url.rstrip("/") + "/models"
+        url = endpoint.url.rstrip("/") + ("/models?limit=1000" if endpoint.dialect == "messages" else "/models")
         async with client.get(url, headers=headers, allow_redirects=False) as response:
             _note_time(response.headers.get("Date"), endpoint.name, skews)
             content = await response.content.read(_MAX_LISTING) if response.status == 200 else b""
@@ -111,10 +118,12 @@ def _answered(endpoint: Endpoint, status: int, content: bytes) -> tuple[bool, st
     if status != 200:
         return False, f"answers GET {endpoint.url}/models with {status}: check its url, and its own log"
     try:
-        listed = [model.id for model in msgspec.json.decode(content, type=_Listing).data]
+        listing = msgspec.json.decode(content, type=_Listing)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False, f"{endpoint.url}/models is no list of models: check its url (it usually ends in /v1)"
-    wanted = endpoint.model
+    listed, wanted = [model.id for model in listing.data], endpoint.model
+    if listing.has_more:
+        return True, f"answers, {len(listed)} models and more"
     # Ollama and its like serve `name:tag` under `name` as well.
     if wanted and listed and not any(held == wanted or held.startswith(f"{wanted}:") for held in listed):
         some = ", ".join(listed[:5])
@@ -194,6 +203,23 @@ def _store(settings: config.StoreSettings) -> Check:
             connection.close()
     kept = f"kept {settings.keep_days} days" if settings.keep_days else "kept for ever"
     return Check("store", True, f"{folder}: {len(days)} day files, {kept}")
+
+
+def _telemetry(settings: config.TelemetrySettings) -> list[Check]:
+    """Whether the collector takes spans: it is sent a request without any. None where there is no collector."""
+    try:
+        where = collector.target(settings)
+    except ConfigError as error:
+        return [Check("telemetry", False, str(error))]
+    if where is None:
+        return []
+    sender = collector.Collector(where, TIMEOUT_S)
+    outcome = sender.send(otlp.request((), semconv.convention(settings.semconv), settings.service))
+    sender.close()
+    if outcome.arrived:
+        return [Check("telemetry", True, f"the collector {where.name} takes spans")]
+    said = f"the collector {where.name} {outcome.said}: check [telemetry], and that it runs"
+    return [Check("telemetry", False, said)]
 
 
 def disk(folder: Path, least: int) -> Check:

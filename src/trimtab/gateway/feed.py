@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ class RemoteWriter:
         self._socket: socket.socket | None = None
         self._patience_s = _PATIENCE_S
 
-    def append(self, records: Sequence[Record]) -> int:
+    def append(self, records: Iterable[Record]) -> int:
         return sum(self._ask(message).new for message in _messages(records))
 
     def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
@@ -117,7 +117,7 @@ class RemoteWriter:
         return b"".join(pieces)
 
 
-def _messages(records: Sequence[Record]) -> Iterator[bytes]:
+def _messages(records: Iterable[Record]) -> Iterator[bytes]:
     """The records, encoded, in messages of a bounded size."""
     batch: list[bytes] = []
     size = 0

@@ -6,14 +6,17 @@ Not the trace store: that one has a single writer, this one is shared by every w
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from trimtab.errors import StoreError
+from trimtab.errors import StoreBusy, StoreError
+from trimtab.gateway.admission import Busy
 
 NAME = "keys.sqlite"
+_LOCK = "keys.lock"
 _OPEN_WAIT_S = 10.0
 _VERSION = 1
 # Small pages: a transaction touches a few rows, and the WAL takes whole pages.
@@ -86,6 +89,29 @@ def connect(folder: Path, *, wait_s: float, durable: bool = False) -> sqlite3.Co
     return connection
 
 
+def claim(folder: Path, *, alone: bool) -> int:
+    """A descriptor that holds the folder's keys for one serving process `alone`, or together with others that share
+    them, until it is closed or the process dies. StoreBusy where that cannot be."""
+    path = folder / _LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from error
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreBusy(
+            f"another gateway keeps the keys of {folder}: stop it, give this one a store folder of its own, or let"
+            " both share it with gateway.workers = 2 or more in each"
+        ) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise unusable(path, error) from error
+    return descriptor
+
+
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     if _version(connection, path) == _VERSION:
         return
@@ -115,6 +141,17 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """What SQLite raises over the database at `path`, as Busy or StoreError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_busy(error):
+            raise Busy from error
+        raise unusable(path, error) from error
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import ConfigError
-from trimtab.gateway import keydb
+from trimtab.gateway import keybell, keydb
 from trimtab.gateway.keys import Key, digest, mint
 
 _LIMITS = ("requests_per_minute", "tokens_per_minute", "day_nanodollars", "month_nanodollars", "run_nanodollars")
@@ -125,6 +125,7 @@ class Ring:
         with self._open() as connection, keydb.transaction(connection):
             yield connection
             connection.execute("UPDATE changes SET number = number + 1")
+        keybell.ring(self.folder)
 
     def _open(self) -> closing[sqlite3.Connection]:
         return closing(keydb.connect(self.folder, wait_s=10.0, durable=True))

@@ -6,10 +6,10 @@ its estimate is reserved; a budget admits it where spent + reserved + estimate â
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import functools
 import itertools
 import secrets
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,19 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.gateway import keydb, keyring, keys
-from trimtab.gateway.admission import Busy, Denial, Hold, Limit
+from trimtab.gateway import keydb, keyring, keys, spans
+from trimtab.gateway.admission import Denial, Hold, over_budget, over_rate
 from trimtab.gateway.keys import Key
 
-# In no 60 seconds more than the rate. Seconds are whole, so what was taken comes free after 60 to 61 of them.
-WINDOW_S = 60
-# A reservation older than this belongs to a process that died, or to a call that is charged when it ends.
-RESERVATION_S = 600
-_SECOND = 10**9
-_DAY = 86_400 * _SECOND
-_EPOCH = datetime.date(1970, 1, 1).toordinal()
-# A run that rests so long begins anew; days are kept for the command line.
-_RUN_KEPT_NS = 30 * _DAY
+# For the command line.
 _DAYS_KEPT = 400
 _MOST_KNOWN = 10_000
 # What a key spent and what its calls under way hold, of the day, the month and the run, by (key, day, first day of the
@@ -96,7 +88,7 @@ class Ledger:
         The call must be settled or refunded. A Denial takes nothing.
         """
         now = self.clock()
-        hold = Hold(key, next(self._ids), trace_id, tokens, nanodollars, now // _SECOND, now // _DAY)
+        hold = Hold(key, next(self._ids), trace_id, tokens, nanodollars, now // spans.SECOND, now // spans.DAY)
         if not key.rated and not (key.budgeted and nanodollars):
             return hold
         with self._write():
@@ -149,11 +141,13 @@ class Ledger:
     def used(self, key: Key) -> Used:
         """What `key` has used by now."""
         now = self.clock()
-        today = now // _DAY
+        today = now // spans.DAY
         with self._read():
-            minute = self._sums("SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, _span(now))
+            minute = self._sums(
+                "SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, spans.window(now)
+            )
             day = self._sums("SELECT requests, tokens, nanodollars", "spending", "day = ?", key, (today,))
-            month = self._sums("SELECT SUM(nanodollars)", "spending", "day >= ?", key, (_month_start(today),))
+            month = self._sums("SELECT SUM(nanodollars)", "spending", "day >= ?", key, (spans.month_start(today),))
             held = self._sums("SELECT SUM(nanodollars)", "reservations", "expires_ns > ?", key, (now,))
         return Used(*(minute or (0, 0)), *(day or (0, 0, 0)), *month, *held)
 
@@ -171,10 +165,10 @@ class Ledger:
         # Right after the checkpoint: the first to write into a WAL begun again waits for the disk, better here.
         with self._write():
             self._db.execute("DELETE FROM reservations WHERE expires_ns <= ?", (now,))
-            self._db.execute("DELETE FROM rates WHERE second < ?", (_span(now)[0],))
-            self._db.execute("DELETE FROM runs WHERE last_ns < ?", (now - _RUN_KEPT_NS,))
-            self._db.execute("DELETE FROM spending WHERE day < ?", (now // _DAY - _DAYS_KEPT,))
-            self._db.execute("DELETE FROM secrets WHERE expires_ns < ?", (now - _DAY,))
+            self._db.execute("DELETE FROM rates WHERE second < ?", (spans.window(now)[0],))
+            self._db.execute("DELETE FROM runs WHERE last_ns < ?", (now - spans.RUN_KEPT_NS,))
+            self._db.execute("DELETE FROM spending WHERE day < ?", (now // spans.DAY - _DAYS_KEPT,))
+            self._db.execute("DELETE FROM secrets WHERE expires_ns < ?", (now - spans.DAY,))
 
     def patient(self, wait_s: float) -> None:
         """Wait so long for other processes from now on."""
@@ -187,52 +181,34 @@ class Ledger:
         key = hold.key
         if not key.rated:
             return None
-        span = _span(now)
-        requests, tokens = self._sums("SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, span)
-        if key.requests_per_minute is not None and requests + 1 > key.requests_per_minute:
-            soon = self._wait(key, "requests", requests + 1 - key.requests_per_minute, now)
-            return Denial(Limit.REQUESTS, key.requests_per_minute, requests, 0, 1, soon)
-        if key.tokens_per_minute is not None and tokens + hold.tokens > key.tokens_per_minute:
-            never = hold.tokens > key.tokens_per_minute
-            wait = None if never else self._wait(key, "tokens", tokens + hold.tokens - key.tokens_per_minute, now)
-            return Denial(Limit.TOKENS, key.tokens_per_minute, tokens, 0, hold.tokens, wait)
-        return None
+        within = spans.window(now)
+        requests, tokens = self._sums(
+            "SELECT SUM(requests), SUM(tokens)", "rates", "second BETWEEN ? AND ?", key, within
+        )
+        return over_rate(hold, now, requests, tokens, functools.partial(self._wait, key))
 
-    def _wait(self, key: Key, column: str, excess: int, now: int) -> int:
-        """Seconds, rounded up, until `excess` of `column` has left the window."""
+    def _wait(self, key: Key, unit: str, excess: int, now: int) -> int:
+        """Seconds, rounded up, until `excess` of `unit` has left the window."""
         rows: list[tuple[int, int]] = self._db.execute(
-            f"SELECT second, {column} FROM rates WHERE key = ? AND second BETWEEN ? AND ? ORDER BY second",
-            (key.id, *_span(now)),
+            f"SELECT second, {unit} FROM rates WHERE key = ? AND second BETWEEN ? AND ? ORDER BY second",
+            (key.id, *spans.window(now)),
         ).fetchall()
-        for second, amount in rows:
-            excess -= amount
-            if excess <= 0:
-                return -((now - (second + WINDOW_S + 1) * _SECOND) // _SECOND)
-        return WINDOW_S + 1
+        return spans.wait(rows, excess, now)
 
     def _over_budget(self, hold: Hold, now: int) -> Denial | None:
-        key, wanted = hold.key, hold.nanodollars
-        if not (key.budgeted and wanted):
+        key = hold.key
+        if not (key.budgeted and hold.nanodollars):
             return None
-        row = self._db.execute(_SUMS, (key.id, hold.day, _month_start(hold.day), hold.trace_id, now)).fetchone()
-        today, month, run, held_today, held_month, held_run = (held or 0 for held in row)
-        checks = (
-            (Limit.DAY, key.day_nanodollars, today, held_today, (hold.day + 1) * _DAY),
-            (Limit.MONTH, key.month_nanodollars, month, held_month, _next_month(hold.day) * _DAY),
-            (Limit.RUN, key.run_nanodollars, run, held_run, None),
-        )
-        for limit, allowed, used, under_way, end in checks:
-            if allowed is not None and used + under_way + wanted > allowed:
-                wait = _budget_wait(allowed - wanted, used, end, now)
-                return Denial(limit, allowed, used, under_way, wanted, wait)
-        return None
+        values = (key.id, hold.day, spans.month_start(hold.day), hold.trace_id, now)
+        sums = [held or 0 for held in self._db.execute(_SUMS, values).fetchone()]
+        return over_budget(hold, now, (sums[0], sums[1], sums[2]), (sums[3], sums[4], sums[5]))
 
     def _book(self, hold: Hold, now: int) -> None:
         key = hold.key
         if key.rated:
             self._add_rate(key, hold.second, 1, hold.tokens)
         if key.budgeted and hold.nanodollars:
-            expires = now + RESERVATION_S * _SECOND
+            expires = now + spans.RESERVATION_S * spans.SECOND
             row = (key.id, hold.id, hold.day, hold.trace_id, hold.nanodollars, expires)
             self._db.execute("INSERT INTO reservations VALUES (?, ?, ?, ?, ?, ?)", row)
 
@@ -246,7 +222,7 @@ class Ledger:
     def _correct(self, hold: Hold, difference: int, now: int) -> None:
         """Tokens too many go back where they were taken, so that they free no others; tokens more count from now."""
         if difference > 0:
-            self._add_rate(hold.key, now // _SECOND, 0, difference)
+            self._add_rate(hold.key, now // spans.SECOND, 0, difference)
         else:
             self._db.execute(
                 "UPDATE rates SET tokens = tokens + ? WHERE key = ? AND second = ?",
@@ -258,14 +234,8 @@ class Ledger:
         row = self._db.execute(f"{what} FROM {table} WHERE key = ? AND {where}", (key.id, *values)).fetchone()
         return tuple(held or 0 for held in row) if row else ()
 
-    @contextmanager
-    def _read(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if keydb.is_busy(error):
-                raise Busy from error
-            raise keydb.unusable(self._path, error) from error
+    def _read(self) -> contextlib.AbstractContextManager[None]:
+        return keydb.errors_of(self._path)
 
     @contextmanager
     def _write(self) -> Iterator[None]:
@@ -274,27 +244,3 @@ class Ledger:
                 self._settle(*later)
             yield
         self._later.clear()
-
-
-def _span(now: int) -> tuple[int, int]:
-    """First and last second of the window. A minute ahead counts too, in case the clock was set back a little."""
-    second = now // _SECOND
-    return second - WINDOW_S, second + WINDOW_S
-
-
-def _budget_wait(room: int, used: int, end: int | None, now: int) -> int | None:
-    """Seconds to wait where that helps: for calls under way to end, or for the next day or month to begin."""
-    if room < 0:
-        return None
-    if used <= room:
-        return 1
-    return None if end is None else -((now - end) // _SECOND)
-
-
-def _month_start(day: int) -> int:
-    """The first day of the month of `day`, both as days since 1970 (UTC)."""
-    return datetime.date.fromordinal(_EPOCH + day).replace(day=1).toordinal() - _EPOCH
-
-
-def _next_month(day: int) -> int:
-    return _month_start(_month_start(day) + 31)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from multidict import CIMultiDict
-
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.attribution import OWN_PREFIX
 from trimtab.gateway.disclosure import KEYS, Strike, key_of
+from trimtab.gateway.pool import Address
 
 # Headers that belong to one connection, or that this gateway writes itself.
 _OWN_LEG = frozenset(
     b"host connection keep-alive proxy-connection transfer-encoding te trailer upgrade content-length expect "
     b"accept-encoding traceparent proxy-authorization".split()
 )
+_DROPPED_WITH_KEYS = _OWN_LEG | KEYS
 # What a client may call its key for the model server; a cookie is not one.
 _NAMES_OF_KEY = KEYS - {b"cookie"}
 _NOT_RETURNED = frozenset(
@@ -24,34 +24,48 @@ _NOT_RETURNED = frozenset(
 )
 # Headers that only a server of one dialect understands.
 _OF_A_DIALECT = (b"anthropic-", b"openai-")
-_VERSION = "2023-06-01"
-# The client library lets control characters through, which no header of ours may hold.
+_VERSION = b"2023-06-01"
+# What no header of ours may hold.
 _UNSOUND = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> CIMultiDict[str]:
+def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> list[tuple[bytes, bytes]]:
     """The client's headers without those of its own leg, ours and, where the endpoint has a key, the client's keys.
 
     A server of messages looks for its key in `x-api-key`, all others in `Authorization`.
     """
-    dropped = _OWN_LEG | KEYS if endpoint.key_env else _OWN_LEG
-    going = CIMultiDict(
-        (name.decode("latin-1"), held.decode("latin-1"))
-        for name, held in headers
-        if name not in dropped and not name.startswith(OWN_PREFIX)
-    )
+    dropped = _DROPPED_WITH_KEYS if endpoint.key_env else _OWN_LEG
+    going = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN_PREFIX)]
+    names = {pair[0] for pair in going}
     # Bytes that are read on the way must not be packed.
-    going["Accept-Encoding"] = "identity"
-    going["Traceparent"] = traceparent
-    going.setdefault("Content-Type", "application/json")
+    going += ((b"accept-encoding", b"identity"), (b"traceparent", traceparent.encode()))
+    if b"content-type" not in names:
+        going.append((b"content-type", b"application/json"))
+    return going + [pair for pair in own(endpoint) if pair[0] not in names]
+
+
+def own(endpoint: Endpoint) -> list[tuple[bytes, bytes]]:
+    """The endpoint's key, where it has one, and what its dialect cannot do without."""
+    pairs: list[tuple[bytes, bytes]] = []
     if endpoint.key_env:
         name, lead = _key_header(endpoint)
-        going[name] = lead + key_of(endpoint)
+        pairs.append((name, lead + key_of(endpoint).encode()))
     if endpoint.dialect == "messages":
-        going.setdefault("anthropic-version", _VERSION)
-    return going
+        pairs.append((b"anthropic-version", _VERSION))
+    return pairs
+
+
+def head(address: Address, path: str, query: str, headers: Headers, length: int) -> bytes:
+    """The bytes of a POST of `length` bytes to the API's `path`, up to the empty line."""
+    target = address.path + path.removeprefix("/v1").encode()
+    if query:
+        target += b"?" + query.encode("latin-1")
+    lines = [b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d" % (target, address.host_header, length)]
+    lines += [name + b": " + held for name, held in headers]
+    lines.append(b"\r\n")
+    return b"\r\n".join(lines)
 
 
 def crossed(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
@@ -62,20 +76,19 @@ def crossed(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], 
     kept = [pair for pair in headers if pair[0] not in _NAMES_OF_KEY and not pair[0].startswith(_OF_A_DIALECT)]
     if keys:
         name, lead = _key_header(endpoint)
-        kept.append((name.lower().encode(), (lead + keys[0].removeprefix("Bearer ").strip()).encode("latin-1")))
+        kept.append((name, lead + keys[0].removeprefix("Bearer ").strip().encode("latin-1")))
     return tuple(kept)
 
 
-def _key_header(endpoint: Endpoint) -> tuple[str, str]:
+def _key_header(endpoint: Endpoint) -> tuple[bytes, bytes]:
     """The header in which the endpoint looks for its key, and what stands before it there."""
-    return ("x-api-key", "") if endpoint.dialect == "messages" else ("Authorization", "Bearer ")
+    return (b"x-api-key", b"") if endpoint.dialect == "messages" else (b"authorization", b"Bearer ")
 
 
 def returned(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
     """The model server's headers, lower-case, without those of its own leg and without its key."""
     strike = Strike(endpoint)
+    lower = ((name.lower(), held) for name, held in headers)
     return tuple(
-        (name.lower(), strike(held))
-        for name, held in headers
-        if name.lower() not in _NOT_RETURNED and not _UNSOUND.search(held)
+        (name, strike(held)) for name, held in lower if name not in _NOT_RETURNED and not _UNSOUND.search(held)
     )

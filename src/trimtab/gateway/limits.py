@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ from trimtab.trace import Call, EndState
 
 if TYPE_CHECKING:
     from trimtab.gateway.ledger import Ledger
+    from trimtab.gateway.soleledger import SoleLedger
 
 log = logging.getLogger("trimtab.gateway")
 
@@ -36,6 +39,7 @@ BYTES_PER_TOKEN = 3
 # An image, a sound or a file in base64 takes about this, whatever its bytes.
 _MEDIA_TOKENS = 1500
 _MEDIA_BYTES = 4096
+_MEDIA_MARKS = (b"base64", b"input_audio", b"file_data")
 _MOST_TOKENS = 2**31
 # A million dollars a call: sums of what a provider says must fit the database.
 _MOST_NANODOLLARS = 10**15
@@ -77,16 +81,21 @@ class Reservation(msgspec.Struct, frozen=True):
 class Limits:
     """Identifies, reserves and settles; for one event loop. With `keys = "off"` it does nothing.
 
-    The ledger is used on the loop itself, without waiting: a transaction takes some 50 µs and no disk sync. Where
-    another process is just writing, a reserve sleeps and tries again. Settlements wait for the next transaction.
+    A process that serves alone keeps its sums in memory, see SoleLedger. Of several (`shared`) each uses the key
+    database on the loop itself, without waiting: a transaction takes some 50 µs and no disk sync. Where another process
+    is just writing, a reserve sleeps and tries again. Settlements wait for the next transaction.
     """
 
-    def __init__(self, settings: GatewaySettings, folder: Path, meter: Meter) -> None:
+    def __init__(self, settings: GatewaySettings, folder: Path, meter: Meter, *, shared: bool = False) -> None:
         self.required = settings.keys == "required"
         self._assumed_output = settings.assumed_output_tokens
         self._folder = folder
         self._meter = meter
-        self._ledger = None if settings.keys == "off" else self._open(wait_s=0)
+        self._shared: Ledger | None = None
+        self._claim: int | None = None
+        self._ledger: Ledger | SoleLedger | None = None
+        if settings.keys != "off":
+            self._ledger = self._share() if shared else self._alone()
         self._timer: asyncio.TimerHandle | None = None
         self._settled = 0
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix="trimtab-ledger")
@@ -150,14 +159,22 @@ class Limits:
         return Reservation(outcome, 0)
 
     def settle(self, reservation: Reservation, call: Call, account: Account) -> None:
-        """Charge what the call really used, with the next reserve or in some milliseconds. Never waits, never fails."""
-        if self._ledger is None:
-            self._meter.uncharged.add()
+        """Charge what the call really used: at once in memory, or else with the next reserve or in some milliseconds.
+        Never waits, never fails."""
+        used = charge(reservation, call, account)
+        if self._shared is not None:
+            self._shared.settle_later(reservation.hold, *used)
+            self._settled += 1
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._flush)
             return
-        self._ledger.settle_later(reservation.hold, *charge(reservation, call, account))
-        self._settled += 1
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._flush)
+        try:
+            if self._ledger is None:
+                raise StoreError("the gateway is stopping")
+            self._ledger.settle(reservation.hold, *used)
+        except (Busy, StoreError) as error:
+            log.error("a call was not charged to its key: %s", error or "the key database is locked")
+            self._meter.uncharged.add()
 
     def close(self) -> None:
         """Write what still waits, then close the ledger; more than once does no harm."""
@@ -166,24 +183,29 @@ class Limits:
             self._timer = None
         self._tidier.shutdown()
         ledger, self._ledger = self._ledger, None
-        if ledger is None:
-            return
-        ledger.patient(_PATIENCE_S)
-        try:
-            ledger.flush()
-        except (Busy, StoreError) as error:
-            log.error("%d calls were not charged to their keys: %s", ledger.waiting, error)
-        ledger.close()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.patient(_PATIENCE_S)
+            try:
+                shared.flush()
+            except (Busy, StoreError) as error:
+                log.error("%d calls were not charged to their keys: %s", shared.waiting, error)
+        if ledger is not None:
+            ledger.close()
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
 
     async def _take(self, key: Key, trace_id: str, tokens: int, nanodollars: int) -> Hold | Denial:
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + _PATIENCE_S
+        give_up = 0.0
         while self._ledger is not None:
             try:
                 return self._ledger.reserve(key, trace_id, tokens, nanodollars)
             except Busy as error:
                 self._meter.ledger_busy.add()
-                if loop.time() > give_up:
+                now = asyncio.get_running_loop().time()
+                give_up = give_up or now + _PATIENCE_S
+                if now > give_up:
                     raise self._unavailable(error) from error
             except StoreError as error:
                 raise self._unavailable(error) from error
@@ -194,7 +216,7 @@ class Limits:
     def _flush(self) -> None:
         """Settle what waits; where the ledger is not free, a little later again."""
         self._timer = None
-        ledger = self._ledger
+        ledger = self._shared
         if ledger is None:
             return
         pause_s = 0.0
@@ -215,25 +237,37 @@ class Limits:
             self._settled = 0
             self._tidying = self._tidier.submit(self._tidy)
 
-    def _open(self, wait_s: float) -> Ledger:
+    def _alone(self) -> SoleLedger:
         # Without keys the gateway does without SQLite here, too.
+        from trimtab.gateway.soleledger import SoleLedger
+
+        return SoleLedger(self._folder)
+
+    def _share(self) -> Ledger:
+        from trimtab.gateway import keydb
         from trimtab.gateway.ledger import Ledger
 
-        return Ledger(self._folder, wait_s=wait_s)
+        claim = keydb.claim(self._folder, alone=False)
+        try:
+            self._shared = Ledger(self._folder, wait_s=0)
+        except StoreError:
+            os.close(claim)
+            raise
+        self._claim = claim
+        return self._shared
 
     def _tidy(self) -> None:
+        from trimtab.gateway.ledger import Ledger
+
         try:
-            ledger = self._open(wait_s=_PATIENCE_S)
-            try:
+            with closing(Ledger(self._folder, wait_s=_PATIENCE_S)) as ledger:
                 ledger.tidy()
-            finally:
-                ledger.close()
         except (Busy, StoreError) as error:
             log.warning("the key database was not tidied, later again: %s", error)
 
     def _output_tokens(self, head: wire.Head) -> int:
         """Tokens that the answer may have: what the client allows, else what the configuration assumes."""
-        most = next(filter(None, map(_count, (head.max_completion_tokens, head.max_tokens, head.max_output_tokens))), 0)
+        most = _count(head.max_completion_tokens) or _count(head.max_tokens) or _count(head.max_output_tokens)
         return min(_MOST_TOKENS, (most or self._assumed_output) * (_count(head.n) or 1))
 
     def _refused(self, reason: str, error: LimitRefused) -> LimitRefused:
@@ -259,7 +293,7 @@ def secret_of(headers: http.Headers) -> str | None:
 
 def input_tokens(body: bytes) -> int:
     """An estimate of a request's input from its bytes, on the high side; media in base64 count by the piece."""
-    if b"base64" not in body and b"input_audio" not in body and b"file_data" not in body:
+    if len(body) < _MEDIA_BYTES or not any(mark in body for mark in _MEDIA_MARKS):
         return len(body) // BYTES_PER_TOKEN + 1
     media = [piece for piece in body.split(b'"') if len(piece) >= _MEDIA_BYTES and b" " not in piece]
     text = len(body) - sum(map(len, media))

@@ -67,6 +67,8 @@ class Live:
     def __init__(self, deployment: Deployment, prices: PriceTable, tail: Call, folder: Path) -> None:
         self.prices = prices
         self.bounds = GatewaySettings()
+        # Whether spans of ours are exported, so that a model server's may name ours as their parents.
+        self.spans = False
         self._tail = tail
         self._folder = folder
         self._unpriced: set[str] = set()

@@ -6,26 +6,28 @@ Bodies are never held whole, so their size has no limit here; what is asked for 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
+import yarl
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 
 from trimtab.endpoint import Endpoint
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import attribution, http, leg
 from trimtab.gateway.account import Account
-from trimtab.gateway.arrival import BROKEN, reason
+from trimtab.gateway.arrival import reason
 from trimtab.gateway.chain import UpstreamFailed
 from trimtab.gateway.chat import Services
+from trimtab.gateway.cycle import WATCH
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.table import DIALECTS
 from trimtab.gateway.disclosure import Strike
 from trimtab.gateway.limits import Reservation
-from trimtab.gateway.upstream import Upstream, address
 from trimtab.trace import EndState
 
 # Path -> the operation it is recorded as, and the dialect of the endpoint that keeps such things ("": any).
@@ -35,6 +37,8 @@ _PATHS = {
     "/v1/responses": ("responses", "responses"),
     "/v1/messages/batches": ("batches", "messages"),
 }
+# What reading from a broken connection raises.
+_BROKEN = (aiohttp.ClientError, HttpProcessingError, OSError)
 _READ = frozenset(dialect.path for dialect in DIALECTS)
 
 
@@ -51,9 +55,25 @@ def is_passed_on(path: str) -> bool:
 class Passthrough:
     """Passes on to the endpoint that the configuration names; without one, to the first that can be meant."""
 
-    def __init__(self, services: Services, upstream: Upstream) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
-        self.upstream = upstream
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def client(self) -> aiohttp.ClientSession:
+        """Opened when it is first asked for, inside the event loop: most gateways never pass anything on."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Content-Type"),
+                read_bufsize=256 * 1024,
+            )
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
 
     async def run(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         await Passage(self, scope, receive, send).run()
@@ -83,12 +103,11 @@ class Passage:
         self.send = send
         self.account = Account(through.services.live, scope["headers"])
         self.account.operation, self.dialect = kept_below(scope["path"]) or ("", "")
-        self.account.who = self.who = attribution.of(self.account.headers, None)
+        self.account.who = self.who = attribution.of(self.account.headers, None, spans=self.account.live.spans)
         self.reservation: Reservation | None = None
         self.begun = False
         self.gone = False
         self._task = asyncio.current_task()
-        self._watch: asyncio.Task[Any] | None = None
 
     async def run(self) -> None:
         account = self.account
@@ -110,9 +129,7 @@ class Passage:
             if not self.begun:
                 await self.send_error(error)
         finally:
-            if self._watch is not None:
-                self._watch.remove_done_callback(self._hung_up)
-                self._watch.cancel()
+            self.scope["extensions"][WATCH](None)
             call = account.call(end)
             if self.reservation is not None:
                 self.through.services.limits.settle(self.reservation, call, account)
@@ -139,7 +156,11 @@ class Passage:
         """Send the request on and its answer back, each piece as it comes."""
         account = self.account
         account.notes.endpoint = endpoint = self.through.endpoint(self.dialect)
-        response = await self.ask(endpoint)
+        began = time.perf_counter()
+        try:
+            response = await self.ask(endpoint)
+        finally:
+            account.notes.upstream_s = time.perf_counter() - began
         try:
             account.status = response.status
             headers = [*leg.returned(response.raw_headers, endpoint), *account.own_headers()]
@@ -152,7 +173,7 @@ class Passage:
             await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
             async for data in response.content.iter_any():
                 await self.send({"type": "http.response.body", "body": strike(data), "more_body": True})
-        except BROKEN as error:
+        except _BROKEN as error:
             # Without its last piece the client sees that the answer is not whole.
             message = f"endpoint '{endpoint.name}' cut the answer ({reason(error)}): ask again"
             raise UpstreamFailed(message, status=502, code="upstream_cut", end=EndState.CUT) from error
@@ -170,9 +191,9 @@ class Passage:
         if not has_body:
             self.watch()
         try:
-            return await self.through.upstream.client.request(
+            return await self.through.client.request(
                 self.scope["method"],
-                address(endpoint, _path(self.scope), self.scope.get("query_string", b"").decode("latin-1")),
+                _url(endpoint, self.scope),
                 data=self.body() if has_body else None,
                 headers=self.headers(endpoint, given),
                 allow_redirects=False,
@@ -183,14 +204,15 @@ class Passage:
         except aiohttp.ServerTimeoutError as error:
             message = f"endpoint '{endpoint.name}' did not answer in time: look at its connect_s and timeout_s"
             raise UpstreamFailed(message, status=504, code="upstream_timeout") from error
-        except BROKEN as error:
+        except _BROKEN as error:
             if self.gone:
                 raise http.ClientGone from error
             message = f"endpoint '{endpoint.name}' cannot be reached ({reason(error)}): check its url and that it runs"
             raise UpstreamFailed(message, status=502, code="upstream_unreachable") from error
 
     def headers(self, endpoint: Endpoint, given: dict[bytes, bytes]) -> CIMultiDict[str]:
-        going = leg.sent(self.account.headers, endpoint, self.who.traceparent)
+        pairs = leg.sent(self.account.headers, endpoint, self.who.traceparent)
+        going = CIMultiDict((name.decode("latin-1"), held.decode("latin-1")) for name, held in pairs)
         if b"content-type" not in given:
             del going["Content-Type"]
         if b"content-length" in given:
@@ -212,17 +234,19 @@ class Passage:
 
     def watch(self) -> None:
         """From now on a hang-up ends the answer."""
-        self._watch = asyncio.ensure_future(self._until_gone())
-        self._watch.add_done_callback(self._hung_up)
+        self.scope["extensions"][WATCH](self._hung_up)
 
-    async def _until_gone(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-
-    def _hung_up(self, watch: asyncio.Task[Any]) -> None:
-        if self._task is not None and not watch.cancelled():
+    def _hung_up(self) -> None:
+        if self._task is not None:
             self.gone = True
             self._task.cancel()
+
+
+def _url(endpoint: Endpoint, scope: http.Scope) -> yarl.URL:
+    """Where what is asked for is found at `endpoint`, whose url stands for `/v1`."""
+    url = endpoint.url.rstrip("/") + _path(scope).removeprefix("/v1")
+    query = scope.get("query_string", b"").decode("latin-1")
+    return yarl.URL(f"{url}?{query}" if query else url, encoded=bool(query))
 
 
 def _path(scope: http.Scope) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trimtab.errors import DiskFull, StoreBusy, TrimtabError
@@ -37,7 +37,7 @@ _CLOSING_S = 10.0
 class Writer(Protocol):
     """What the recorder needs of the store (`trimtab.store.traces.TraceWriter`)."""
 
-    def append(self, records: Sequence[Record]) -> int: ...
+    def append(self, records: Iterable[Record]) -> int: ...
 
     def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None: ...
 
@@ -99,7 +99,8 @@ class Recorder:
         if kept == "full":
             self._put(Item(size=size, call=call, request=request, response=response))
         elif kept == "metadata":
-            self._put(Item(size=0, call=call))
+            asked = request if not call.agent else None
+            self._put(Item(size=len(asked) if asked else 0, call=call, request=asked, bodies=False))
 
     def submit_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
         self._put(Item(size=0, trace_id=trace_id, scores=tuple(scores)))
@@ -184,16 +185,17 @@ class Recorder:
     def _write(self, writer: Writer, batch: Sequence[Item]) -> None:
         if not batch:
             return
-        entries = [item.entry() for item in batch]
-        records = [entry.record for entry in entries if entry.record is not None]
+        calls = [item for item in batch if item.call is not None]
         try:
-            if records:
-                writer.append(records)
-            for entry in entries:
-                if entry.record is None:
-                    writer.append_scores(entry.trace_id, entry.scores)
+            if calls:
+                # Decoded one by one as the writer takes them: a whole batch of bodies at once would keep the garbage
+                # collector busy.
+                writer.append(record for item in calls if (record := item.entry().record) is not None)
+            for item in batch:
+                if item.call is None:
+                    writer.append_scores(item.trace_id, item.scores)
         except StoreBusy as error:
-            self._defer(entries, str(error))
+            self._defer([item.entry() for item in batch], str(error))
         except (TrimtabError, OSError) as error:
             if len(batch) > 1 and not isinstance(error, DiskFull):
                 # One record that the store cannot take must not cost the others; sending twice is harmless.

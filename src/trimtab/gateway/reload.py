@@ -19,6 +19,7 @@ from trimtab.config import Settings
 from trimtab.errors import ConfigError, TrimtabError
 from trimtab.gateway.live import Live, Serving
 from trimtab.gateway.metrics import Counter, Gauge, Meter
+from trimtab.gateway.telemetry import collector
 
 log = logging.getLogger("trimtab.gateway")
 
@@ -107,9 +108,10 @@ class Reloader:
         """The file's settings, and its Deployment made ready where it is to be served; ConfigError. May take long."""
         settings = config.read(self._path)
         deployment = settings.deployment()
-        if deployment == self._settings.deployment() and not asked:
-            return settings, None
         try:
+            collector.target(settings.telemetry)
+            if deployment == self._settings.deployment() and not asked:
+                return settings, None
             return settings, self._live.ready(deployment)
         except ConfigError as error:
             raise ConfigError(config.placed(self._path, str(error))) from error

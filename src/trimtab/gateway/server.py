@@ -33,6 +33,7 @@ from trimtab.gateway.record import SOCKET, writer_of
 from trimtab.gateway.recorder import Recorder, Writer
 from trimtab.gateway.reload import Reloader
 from trimtab.gateway.siblings import Siblings
+from trimtab.gateway.telemetry.exporter import Exporter, exporting
 from trimtab.gateway.upstream import Upstream
 
 _LOOPBACK = "127.0.0.1"
@@ -113,23 +114,27 @@ def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
     folder = Path(settings.store.folder)
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     live.bounds = settings.gateway
-    limits = Limits(settings.gateway, folder, meter)
-    gateway = Gateway(Services(live, recorder_of(settings.store, shared), meter, limits), upstream)
+    limits = Limits(settings.gateway, folder, meter, shared=shared is not None)
+    meter.know(lambda: live.serving.deployment.endpoints)
+    exporter = Exporter(settings.telemetry, lambda: live.serving.deployment.endpoints) if shared is None else None
+    gateway = Gateway(Services(live, recorder_of(settings.store, shared, exporter), meter, limits), upstream)
+    gateway.export(settings.telemetry, exporter)
     if shared is not None:
         gateway.siblings = Siblings(shared, live, gateway.page)
     return gateway
 
 
-def recorder_of(settings: StoreSettings, shared: Path | None = None) -> Recorder:
-    """The recorder that `settings` describe, with the store open behind it where anything is recorded; for one of the
-    workers that share a folder, with the recording process behind it."""
+def recorder_of(settings: StoreSettings, shared: Path | None = None, exporter: Exporter | None = None) -> Recorder:
+    """The recorder that `settings` describe, with the store open behind it where anything is recorded and the
+    `exporter` behind that; for one of the workers that share a folder, with the recording process behind it."""
     writer: Writer | None = None
     spill = None
     if settings.records and shared is not None:
         writer = RemoteWriter(shared / SOCKET)
     elif settings.records:
-        writer = writer_of(settings)
-        spill = writer.spill
+        store = writer_of(settings)
+        spill = store.spill
+        writer = exporting(store, exporter) if exporter is not None else store
     return Recorder(writer, limit=settings.queue, keeps=settings.recorded, spill=spill)
 
 

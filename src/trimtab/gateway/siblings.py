@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ from trimtab.gateway.live import Live
 log = logging.getLogger("trimtab.gateway")
 
 _LOOK_S = 0.5
+# A page of very many figures holds up requests: it is written again after so many times as long as it took.
+_REST = 100
 _DEPLOYMENT = "deployment.json"
 _SETTINGS = "settings.json"
 _RUNNING, _ENDED = "metrics-", "ended-"
@@ -49,9 +52,14 @@ class Siblings:
 
     async def run(self) -> None:
         """Look twice a second for what others were given, and leave this worker's metrics for them."""
+        due_s = 0.0
         while True:
             await self.look()
-            await asyncio.to_thread(self._write, self._own, self._page().encode())
+            began_s = time.monotonic()
+            if began_s >= due_s:
+                page = self._page().encode()
+                due_s = began_s + _REST * (time.monotonic() - began_s)
+                await asyncio.to_thread(_write, self._own, page)
             await asyncio.sleep(_LOOK_S)
 
     async def look(self) -> None:
@@ -67,23 +75,27 @@ class Siblings:
 
     def publish(self, deployment: Deployment) -> None:
         """Let the other workers serve `deployment` too."""
-        self._write(self.folder / _DEPLOYMENT, msgspec.json.encode(deployment))
+        _write(self.folder / _DEPLOYMENT, msgspec.json.encode(deployment))
         self._seen = self._stamp()
 
     def keep(self, settings: Settings) -> None:
         """Let workers that start later begin with `settings`, whatever has become of the file by then."""
-        self._write(self.folder / _SETTINGS, msgspec.json.encode(settings))
+        _write(self.folder / _SETTINGS, msgspec.json.encode(settings))
 
     def merged(self, own: str) -> str:
         """The metrics of all workers together: this one's `own` page, and the others', at most a second old."""
-        return merged([own, *self._pages(_RUNNING)], self._pages(_ENDED))
+        running = dict(self._pages(_RUNNING))
+        # A worker that ended since then has been counted.
+        ended = [page for pid, page in self._pages(_ENDED) if pid not in running]
+        return merged([own, *running.values()], ended)
 
-    def _pages(self, prefix: str) -> Iterator[str]:
+    def _pages(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """The pages of others, by process id."""
         for path in sorted(self.folder.glob(f"{prefix}*")):
             # A worker's page changes its name when it ends, perhaps just now.
             with contextlib.suppress(OSError):
                 if path != self._own and path.suffix != ".new":
-                    yield path.read_text("utf-8")
+                    yield path.name.removeprefix(prefix), path.read_bytes().decode()
 
     def _stamp(self) -> tuple[int, int] | None:
         try:
@@ -92,13 +104,14 @@ class Siblings:
             return None
         return found.st_mtime_ns, found.st_ino
 
-    def _write(self, path: Path, content: bytes) -> None:
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            new.write_bytes(content)
-            new.rename(path)
-        except OSError as error:
-            log.error("cannot write %s: %s", path, error.strerror)
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        new.write_bytes(content)
+        new.rename(path)
+    except OSError as error:
+        log.error("cannot write %s: %s", path, error.strerror)
 
 
 def kept(folder: Path) -> Settings | None:
@@ -106,6 +119,19 @@ def kept(folder: Path) -> Settings | None:
     with contextlib.suppress(OSError):
         return msgspec.json.decode((folder / _SETTINGS).read_bytes(), type=Settings)
     return None
+
+
+def put(folder: Path) -> Deployment | None:
+    """The Deployment that a worker was given last; None where none was."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder / _DEPLOYMENT).read_bytes(), type=Deployment)
+    return None
+
+
+def leave(folder: Path, lines: Sequence[str]) -> None:
+    """Leave metrics of this process, which is no worker, for the workers' pages."""
+    if lines:
+        _write(folder / f"{_RUNNING}{os.getpid()}", "".join(f"{line}\n" for line in lines).encode())
 
 
 def ended(folder: Path, pid: int) -> None:
@@ -122,7 +148,7 @@ def merged(running: Iterable[str], ended: Iterable[str] = ()) -> str:
     for page, is_running in [*((page, True) for page in running), *((page, False) for page in ended)]:
         comments: list[str] = []
         name, counts = "", True
-        for line in page.splitlines():
+        for line in page.split("\n"):
             if line.startswith("#"):
                 comments.append(line)
                 if line.startswith("# TYPE "):

@@ -119,7 +119,7 @@ class Supervisor:
                 os.close(self._serving)
                 for listener in self._service.doors.sockets:
                     listener.close()
-                record.run(self._service.settings.store, self._intake, self._served, lambda: _say(tell, b""))
+                record.run(self._service.settings, self._intake, self._served, lambda: _say(tell, b""))
             else:
                 self._intake.close()
                 server.run(self._as_worker(tell))

@@ -1,23 +1,19 @@
-"""The upstream call: one pooled HTTP client for all endpoints; every way to fail has a name.
+"""The upstream call: one attempt at one endpoint; every way to fail has a name.
 
-Each call of it is one attempt; that there may be others is the business of failover. Small writes leave at once
-(aiohttp sets TCP_NODELAY on each connection).
+That there may be others is the business of failover. Small writes leave at once, on kept lines as on new ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 
-import aiohttp
-import yarl
-
-from trimtab.endpoint import Endpoint
 from trimtab.gateway import leg, wire
-from trimtab.gateway.arrival import BROKEN, Arrival, reason
+from trimtab.gateway.arrival import Arrival, reason
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
+from trimtab.gateway.line import Broken, Line
 from trimtab.gateway.opening import refusal
+from trimtab.gateway.pool import Address, Pool, address_of
 from trimtab.gateway.wire import Problem
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -27,27 +23,21 @@ class Upstream:
     """Sends requests to endpoints. `open` and `close` inside the event loop that uses it."""
 
     def __init__(self) -> None:
-        self._client: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
 
     async def open(self) -> None:
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=("User-Agent", "Content-Type"),
-            read_bufsize=256 * 1024,
-        )
+        self._pool = Pool()
 
     @property
-    def client(self) -> aiohttp.ClientSession:
-        """The open client; UpstreamFailed 503 where there is none."""
-        if self._client is None:
+    def pool(self) -> Pool:
+        """The open pool; UpstreamFailed 503 where there is none."""
+        if self._pool is None:
             raise UpstreamFailed("the gateway is not running yet: try again", status=503, code="not_ready")
-        return self._client
+        return self._pool
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        if self._pool is not None:
+            await self._pool.close()
 
     async def send(self, request: Request) -> Reply:
         """One attempt: the upstream's answer, its status kept; a stream comes back as soon as it has content.
@@ -55,7 +45,7 @@ class Upstream:
         Raises UpstreamFailed where no answer came (502, 504), where a 200 is no JSON (502), or where a stream ended
         before it said anything (502).
         """
-        client, endpoint = self.client, request.endpoint
+        pool, endpoint = self.pool, request.endpoint
         request.notes.endpoint = endpoint
         body = request.dialect.outgoing(request.body, request.head, endpoint.model)
         streamed = request.head.streamed
@@ -63,7 +53,7 @@ class Upstream:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(limit_s):
-                return await self._exchange(client, request, body)
+                return await self._exchange(pool, request, body)
         except TimeoutError as error:
             what, key = ("began no stream", "first_token_s") if streamed else ("did not answer", "timeout_s")
             message = f"endpoint '{endpoint.name}' {what} within {limit_s:g} s: raise its {key}"
@@ -71,16 +61,17 @@ class Upstream:
         finally:
             request.notes.upstream_s += time.perf_counter() - began
 
-    async def _exchange(self, client: aiohttp.ClientSession, request: Request, body: bytes) -> Reply:
+    async def _exchange(self, pool: Pool, request: Request, body: bytes) -> Reply:
         endpoint = request.endpoint
-        response = await _post(client, request, body)
-        returned = leg.returned(response.raw_headers, endpoint)
-        arrival = Arrival(response, endpoint)
+        address = address_of(endpoint.url)
+        line = await _asked(pool, address, request, body)
+        returned = leg.returned(line.headers, endpoint)
+        arrival = Arrival(line, endpoint, lambda line: pool.give(address, line))
         try:
-            if response.status != 200 or response.content_type != "text/event-stream":
+            if line.status != 200 or not _is_stream(line):
                 content = await arrival.whole(_MAX_ANSWER_BYTES)
                 arrival.close()
-                return _plain(request, response.status, returned, content)
+                return _plain(request, line.status, returned, content)
             error = await arrival.open()
         except BaseException:
             arrival.close()
@@ -92,31 +83,47 @@ class Upstream:
         return _shaped(returned, *refusal(error))
 
 
-@functools.lru_cache(maxsize=64)
-def _timeout(connect_s: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+async def _asked(pool: Pool, address: Address, request: Request, body: bytes) -> Line:
+    """A line on which the answer's headers have come.
 
-
-def address(endpoint: Endpoint, path: str, query: str = "") -> str | yarl.URL:
-    """Where `path`, which begins with `/v1`, is found at `endpoint`."""
-    url = endpoint.url.rstrip("/") + path.removeprefix("/v1")
-    return yarl.URL(f"{url}?{query}", encoded=True) if query else url
-
-
-async def _post(client: aiohttp.ClientSession, request: Request, body: bytes) -> aiohttp.ClientResponse:
-    """The response as soon as its headers are there."""
+    A server may give up a line that has rested just as it is used again. That is no failure: a new one is asked.
+    """
     endpoint = request.endpoint
-    url = address(endpoint, request.dialect.path, request.query)
     headers = leg.sent(request.headers, endpoint, request.who.traceparent)
-    timeout = _timeout(endpoint.connect_s)
+    head = leg.head(address, request.dialect.path, request.query, headers, len(body))
     try:
-        return await client.post(url, data=body, headers=headers, allow_redirects=False, timeout=timeout)
-    except aiohttp.ConnectionTimeoutError as error:
+        if (line := pool.kept(address)) is not None:
+            try:
+                return await _begun(pool, address, line, head + body)
+            except Broken:
+                if line.heard or not line.may_be_stale:
+                    raise
+        line = await pool.connect(address, endpoint.connect_s)
+        return await _begun(pool, address, line, head + body)
+    except TimeoutError as error:
         message = f"endpoint '{endpoint.name}' took no connection within {endpoint.connect_s:g} s: check its url"
         raise UpstreamFailed(message, status=504, code="upstream_timeout") from error
-    except BROKEN as error:
-        message = f"endpoint '{endpoint.name}' cannot be reached ({reason(error)}): check its url and that it runs"
+    except (Broken, OSError) as error:
+        why = str(error) if isinstance(error, Broken) else reason(error)
+        message = f"endpoint '{endpoint.name}' cannot be reached ({why}): check its url and that it runs"
         raise UpstreamFailed(message, status=502, code="upstream_unreachable") from error
+
+
+async def _begun(pool: Pool, address: Address, line: Line, request: bytes) -> Line:
+    """`line` as soon as the answer's headers are there; what stops this cuts it."""
+    try:
+        line.send(request)
+        await line.head()
+    except BaseException:
+        line.close()
+        pool.give(address, line)
+        raise
+    return line
+
+
+def _is_stream(line: Line) -> bool:
+    kind = next((held for name, held in line.headers if name.lower() == b"content-type"), b"")
+    return kind.partition(b";")[0].strip().lower() == b"text/event-stream"
 
 
 def _plain(request: Request, status: int, headers: tuple[tuple[bytes, bytes], ...], content: bytes) -> Reply:

@@ -9,29 +9,42 @@ from typing import Any
 import msgspec
 
 from trimtab.gateway import wire
+from trimtab.gateway.attribution import fingerprint
 from trimtab.store.entry import Entry
 from trimtab.trace import Call, Payload, Record, Score
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One call with its bodies still undecoded, or scores of a trace; `size` is about the bytes that it holds."""
+    """One call with its bodies still undecoded, or scores of a trace; `size` is about the bytes that it holds.
+
+    Without `bodies` the request is there for its fingerprint alone.
+    """
 
     size: int
     call: Call | None = None
     request: bytes | None = None
     response: bytes | dict[str, Any] | None = None
+    bodies: bool = True
     trace_id: str = ""
     scores: tuple[Score, ...] = ()
 
     def entry(self) -> Entry:
-        """Decoded, as the store takes it. A body that is no JSON object is left out."""
-        if self.call is None:
+        """Decoded, as the store takes it. A body that is no JSON object is left out.
+
+        An agent that nobody named gets a name here, because here the body is decoded anyway, after the answer.
+        """
+        call = self.call
+        if call is None:
             return Entry(trace_id=self.trace_id, scores=self.scores)
         asked = wire.value(self.request) if self.request is not None else None
         if not isinstance(asked, dict):
-            return Entry(Record(self.call))
+            return Entry(Record(call))
+        if not call.agent and (name := fingerprint(asked)):
+            call = msgspec.structs.replace(call, agent=name, derived=True)
+        if not self.bodies:
+            return Entry(Record(call))
         answered = wire.value(self.response) if isinstance(self.response, bytes) else self.response
-        return Entry(Record(self.call, Payload(self.call.id, asked, answered if isinstance(answered, dict) else None)))
+        return Entry(Record(call, Payload(call.id, asked, answered if isinstance(answered, dict) else None)))
 
 
 class Waiting:

@@ -36,6 +36,10 @@ class Head(msgspec.Struct, frozen=True):
     tools: msgspec.Raw = _EMPTY
     metadata: msgspec.Raw = _EMPTY
     user: msgspec.Raw = _EMPTY
+    # OpenAI's later word for `user`; OpenRouter's and the Responses API's for a session.
+    safety_identifier: msgspec.Raw = _EMPTY
+    session_id: msgspec.Raw = _EMPTY
+    conversation: msgspec.Raw = _EMPTY
     # How long the answer may become; whatever the client wrote there.
     max_tokens: Any = None
     max_completion_tokens: Any = None
@@ -97,7 +101,7 @@ def replaced(body: bytes, key: str, text: bytes) -> bytes:
     """
     spans = [(start, end) for name, start, end in members(body) if name == key]
     if not spans:
-        return _added(body, key, text)
+        return added(body, key, text)
     pieces, at = [], 0
     for start, end in spans:
         pieces += [body[at:start], text]
@@ -105,7 +109,8 @@ def replaced(body: bytes, key: str, text: bytes) -> bytes:
     return b"".join([*pieces, body[at:]])
 
 
-def _added(body: bytes, key: str, text: bytes) -> bytes:
+def added(body: bytes, key: str, text: bytes) -> bytes:
+    """`body`, a valid JSON object without the top-level `key`, with it and the JSON `text` as its last member."""
     close = body.rindex(b"}")
     last = body[:close].rstrip(b" \t\n\r")
     comma = b"" if last.endswith(b"{") and len(last.strip()) == 1 else b","

@@ -7,7 +7,7 @@ having consumed it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -91,12 +91,27 @@ _NEEDLES = tuple(
         for needle in ("private key", *_NAMED_FIELDS, *(needle for secret in _SECRETS for needle in secret.needles))
     )
 )
+# Fewer searches where a shorter word is missing already.
+_SHORT = ("key", "k-", "k_", "gh", "pat")
+_GROUPS = tuple(
+    (stem, tuple(needle for needle in _NEEDLES if next((s for s in _SHORT if s in needle), needle) == stem))
+    for stem in dict.fromkeys(next((s for s in _SHORT if s in needle), needle) for needle in _NEEDLES)
+)
+# What agents say again in every call (a system prompt, a tool, a turn of before) is searched once: the hashes of such
+# parts of requests in which no needle is. The hash is keyed anew in each process, so none can be made to collide.
+_HARMLESS: set[int] = set()
+_MOST_HARMLESS = 50_000
+_WORTH_KNOWING = 64
+# No pattern matches less: `apikey=` and eight characters.
+_SHORTEST = 15
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----")
 _KEY_END = "PRIVATE KEY-----"
 
 
 def scrub_text(text: str) -> str:
     """`text` with each secret replaced by `[redacted:kind]`; the same text where there is none."""
+    if len(text) < _SHORTEST:
+        return text
     lowered = text.lower()
     if "private key" in lowered:
         text = _without_private_keys(text)
@@ -142,9 +157,8 @@ def _clean(text: str) -> str:
 
 def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
     try:
-        # One search of the whole body for the needles passes most bodies without a walk through them.
-        lowered = msgspec.json.encode((payload.request, payload.response)).decode().lower()
-        if clean is scrub_text and not any(needle in lowered for needle in _NEEDLES):
+        # Searching the encoded body for the needles passes most bodies without a walk through them.
+        if not _may_hold_secrets(payload) and clean is scrub_text:
             return payload
         request, response = _scrub_value(payload.request, clean), _scrub_value(payload.response, clean)
     except (RecursionError, UnicodeError):
@@ -154,6 +168,43 @@ def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
             None,
         )
     return Payload(payload.call_id, request, response)
+
+
+def _may_hold_secrets(payload: Payload) -> bool:
+    """Whether a needle is in it. UnicodeError or RecursionError where it cannot be searched."""
+    unknown, marks = [msgspec.json.encode(payload.response)], []
+    for part in _parts(payload.request):
+        encoded = msgspec.json.encode(part)
+        mark = hash(encoded)
+        if mark not in _HARMLESS:
+            unknown.append(encoded)
+            if len(encoded) >= _WORTH_KNOWING:
+                marks.append(mark)
+    if _has_needle(b"\n".join(unknown).decode().lower()):
+        return True
+    if len(_HARMLESS) > _MOST_HARMLESS:
+        _HARMLESS.clear()
+    _HARMLESS.update(marks)
+    return False
+
+
+def _parts(request: dict[str, Any]) -> Iterator[object]:
+    """`request` in pieces that come again in other requests: each item of its lists, each long text, and the rest."""
+    rest: dict[str, Any] = {}
+    for name, value in request.items():
+        if isinstance(value, list):
+            yield from value
+            rest[name] = None
+        elif isinstance(value, str) and len(value) >= _WORTH_KNOWING:
+            yield value
+            rest[name] = None
+        else:
+            rest[name] = value
+    yield rest
+
+
+def _has_needle(lowered: str) -> bool:
+    return any(stem in lowered and any(needle in lowered for needle in needles) for stem, needles in _GROUPS)
 
 
 def _scrub_value(value: Any, clean: Callable[[str], str]) -> Any:

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from trimtab.trace import Record, Score
 LOCK = "writer.lock"
 # Imports of old traffic may touch many days; more open files than this gain nothing.
 _OPEN_DAYS = 4
+
+Row = Sequence[Any]
 
 
 class TraceWriter:
@@ -47,24 +49,26 @@ class TraceWriter:
             self.close()
             raise
 
-    def append(self, records: Sequence[Record]) -> int:
+    def append(self, records: Iterable[Record]) -> int:
         """Write `records`, one transaction a day file; the number that was new. A call whose id is there already
         is left as it was, so a batch may be sent again.
 
         Raises DiskFull or StoreError; then whole day files of the batch may be written and the rest is not, nothing
         acknowledged before is touched, and the same batch may be tried again.
         """
-        by_day: dict[Path, list[Record]] = {}
+        by_day: dict[int, tuple[list[Row], list[Row]]] = {}
         for record in records:
+            # One after the other, so that no more than one call's body need be held decoded.
             scrubbed = scrub(record, personal_data=self.redact_personal)
-            by_day.setdefault(schema.day_path(self.folder, record.call.started_ns), []).append(scrubbed)
-        new = 0
+            calls, bodies = by_day.setdefault(record.call.started_ns // schema.DAY_NS, ([], []))
+            calls.append(row_of(scrubbed.call))
+            if scrubbed.payload is not None:
+                bodies.append(payload_row(scrubbed.payload))
+        days = [(schema.day_path(self.folder, day * schema.DAY_NS), by_day[day]) for day in sorted(by_day)]
         with self._guard:
-            for path, part in sorted(by_day.items()):
-                rows = [row_of(record.call) for record in part]
-                bodies = [payload_row(record.payload) for record in part if record.payload is not None]
-                new += self._write(path, ((INSERT_CALL, rows), (INSERT_PAYLOAD, bodies)))
-        return new
+            return sum(
+                self._write(path, ((INSERT_CALL, calls), (INSERT_PAYLOAD, bodies))) for path, (calls, bodies) in days
+            )
 
     def append_scores(self, trace_id: str, scores: Sequence[Score]) -> None:
         """Write the scores of a trace, beside its first call where that is known. A later score of the same name and
@@ -137,7 +141,7 @@ class TraceWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> int:
+    def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Row]]]) -> int:
         """One transaction on one day file; the number of rows the first statement added."""
         with self._transaction(path) as connection:
             added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]

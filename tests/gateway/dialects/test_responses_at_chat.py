@@ -200,3 +200,12 @@ def as_part(part, kind):
     if part["type"] == "file":
         return {"type": "input_file", **part["file"]}
     return {"type": "input_image", "image_url": part["image_url"]["url"]}
+
+
+def test_thoughts_that_led_to_nothing_are_not_lost():
+    thought = {"type": "reasoning", "id": "r", "content": [{"type": "reasoning_text", "text": "Hm."}]}
+    messages = translate_responses_request.request(
+        {"model": "m", "input": [thought, {"role": "user", "content": "a"}, thought]}
+    )["messages"]
+    alone = {"role": "assistant", "content": None, "reasoning_content": "Hm."}
+    assert messages == [alone, {"role": "user", "content": "a"}, alone]

@@ -40,6 +40,8 @@ class Chat:
         if not head.streamed or wants_usage(head):
             return body
         options = bytes(head.stream_options)
+        if not options:
+            return wire.added(body, "stream_options", b'{"include_usage":true}')
         asked = wire.replaced(options, "include_usage", b"true") if options[:1] == b"{" else b'{"include_usage":true}'
         return wire.replaced(body, "stream_options", asked)
 
@@ -62,6 +64,11 @@ class Chat:
     def hides(self, chunk: dict[str, Any], head: Head) -> bool:
         """The usage chunk: no choices, only usage."""
         return chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict) and not wants_usage(head)
+
+    def can_wait(self, event: bytes) -> bool:
+        return event.startswith(b"data: {") and not (
+            b'"usage":{' in event or b'"usage": {' in event or b'"error"' in event
+        )
 
     def is_last(self, chunk: dict[str, Any]) -> bool:
         return False  # `[DONE]` is no chunk

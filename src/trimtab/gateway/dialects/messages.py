@@ -143,6 +143,9 @@ class Messages:
     def hides(self, chunk: dict[str, Any], head: Head) -> bool:
         return False
 
+    def can_wait(self, event: bytes) -> bool:
+        return event.startswith(b"event: content_block_delta\n") and b'"error"' not in event
+
     def is_last(self, chunk: dict[str, Any]) -> bool:
         return chunk.get("type") == "message_stop"
 

@@ -71,6 +71,10 @@ class Dialect(Protocol):
     def hides(self, chunk: dict[str, Any], head: Head) -> bool:
         """Whether an event is there for the gateway alone, because the gateway asked for it."""
 
+    def can_wait(self, event: bytes) -> bool:
+        """Whether an event's bytes show that reading it may wait: nothing of it is hidden, it is no error and not the
+        last one. In doubt it may not."""
+
     def is_last(self, chunk: dict[str, Any]) -> bool:
         """Whether nothing follows this event."""
 

@@ -134,6 +134,10 @@ class Responses(Chat):
     def hides(self, chunk: dict[str, Any], head: Head) -> bool:
         return False
 
+    def can_wait(self, event: bytes) -> bool:
+        kind = event[: event.find(b"\n")]
+        return kind.startswith(b"event: response.") and kind.endswith(b".delta") and b'"error"' not in event
+
     def is_last(self, chunk: dict[str, Any]) -> bool:
         kind = chunk.get("type")
         return isinstance(kind, str) and kind in _LAST

@@ -15,6 +15,7 @@ from trimtab.gateway.dialects.translate_from_chat import MESSAGES_TO_CHAT
 from trimtab.gateway.dialects.translate_from_messages import CHAT_TO_MESSAGES
 from trimtab.gateway.dialects.translate_from_responses import CHAT_TO_RESPONSES
 from trimtab.gateway.dialects.translate_responses_answer import RESPONSES_TO_CHAT
+from trimtab.gateway.dialects.translate_through_chat import MESSAGES_TO_RESPONSES, RESPONSES_TO_MESSAGES
 
 DIALECTS: tuple[Dialect, ...] = (CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, TOKEN_COUNT, RESPONSES)
 # (the client's dialect, the endpoint's)
@@ -23,6 +24,8 @@ _CROSSINGS: dict[tuple[str, str], Crossing] = {
     ("messages", "chat"): MESSAGES_TO_CHAT,
     ("responses", "chat"): RESPONSES_TO_CHAT,
     ("chat", "responses"): CHAT_TO_RESPONSES,
+    ("messages", "responses"): MESSAGES_TO_RESPONSES,
+    ("responses", "messages"): RESPONSES_TO_MESSAGES,
 }
 
 

@@ -41,7 +41,7 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     if thought := string(message.get("reasoning_content") or message.get("reasoning")):
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
     refused = string(message.get("refusal"))
-    if text := string(message.get("content")) or refused:
+    if text := string(message.get("content")) + refused:
         content.append({"type": "text", "text": text})
     for call in objects(message.get("tool_calls")):
         content.append({**_tool_use(call), "input": _input(members(call.get("function")).get("arguments"))})
@@ -62,12 +62,15 @@ def usage(raw: Any) -> dict[str, Any]:
     counted = wire.usage(raw)
     if counted is None:
         return {"input_tokens": 0, "output_tokens": 0}
-    return {
+    out: dict[str, Any] = {
         "input_tokens": counted.fresh_tokens,
         "cache_creation_input_tokens": counted.cache_write_tokens,
         "cache_read_input_tokens": counted.cache_read_tokens,
         "output_tokens": counted.output_tokens,
     }
+    if counted.reasoning_tokens:
+        out["output_tokens_details"] = {"thinking_tokens": counted.reasoning_tokens}
+    return out
 
 
 class Events:
@@ -100,6 +103,8 @@ class Events:
             self._refused = True
         if text := string(delta.get("content")) or refusal:
             yield from self._say("text", text)
+        if refusal and text != refusal:
+            yield from self._say("text", refusal)
         for call in objects(delta.get("tool_calls")):
             yield from self._call(call)
         self._finish = choice.get("finish_reason") or self._finish

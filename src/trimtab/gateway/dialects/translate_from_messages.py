@@ -84,6 +84,7 @@ def usage(raw: Any) -> dict[str, Any] | None:
     counted = wire.usage(raw)
     if counted is None:
         return None
+    thought = counted.reasoning_tokens
     return {
         "prompt_tokens": counted.input_tokens,
         "completion_tokens": counted.output_tokens,
@@ -92,6 +93,7 @@ def usage(raw: Any) -> dict[str, Any] | None:
             "cached_tokens": counted.cache_read_tokens,
             "cache_write_tokens": counted.cache_write_tokens,
         },
+        **({"completion_tokens_details": {"reasoning_tokens": thought}} if thought else {}),
     }
 
 

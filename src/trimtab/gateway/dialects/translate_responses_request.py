@@ -65,6 +65,7 @@ def _messages(given: Fields) -> list[dict[str, Any]]:
         if kind == "reasoning":
             thoughts += _thoughts(item)
         elif kind == "function_call_output":
+            _flush(messages, thoughts)
             messages.append(_result(item))
         elif kind == "function_call":
             _answering(messages, thoughts).setdefault("tool_calls", []).append(_call(item))
@@ -73,7 +74,14 @@ def _messages(given: Fields) -> list[dict[str, Any]]:
         else:
             item.refuse("type", kind)
         item.done()
+    _flush(messages, thoughts)
     return messages
+
+
+def _flush(messages: list[dict[str, Any]], thoughts: list[str]) -> None:
+    """Thoughts that led to nothing are a message of their own."""
+    if thoughts:
+        _answering(messages, thoughts)
 
 
 def _answering(messages: list[dict[str, Any]], thoughts: list[str]) -> dict[str, Any]:
@@ -92,6 +100,7 @@ def _say(item: Fields, messages: list[dict[str, Any]], thoughts: list[str]) -> N
         item.refuse("role", role)
     content = _content(item, "content")
     if role != "assistant":
+        _flush(messages, thoughts)
         messages.append({"role": role, "content": content})
         return
     if messages and messages[-1]["role"] == "assistant" and not thoughts:

@@ -62,6 +62,8 @@ def _items(said: Fields) -> list[dict[str, Any]]:
         items.append({"role": role, "content": _content(said, "input_text")})
     elif role == "assistant":
         said.harmless(annotations=([],))
+        if thought := said.take("reasoning_content", str):
+            items.append(_thought(said, thought))
         if content := _content(said, "output_text"):
             items.append({"role": role, "content": content})
         items += [_call(call) for call in said.each("tool_calls")]
@@ -69,6 +71,13 @@ def _items(said: Fields) -> list[dict[str, Any]]:
         said.refuse("role", role)
     said.done()
     return items
+
+
+def _thought(said: Fields, text: str) -> dict[str, Any]:
+    """Servers of open models go on from it in a loop with tools. Items must have names; nobody looks this one up."""
+    place = said.where[said.where.index("[") + 1 : -1]
+    content = [{"type": "reasoning_text", "text": text}]
+    return {"type": "reasoning", "id": f"rs_{place}", "summary": [], "content": content}
 
 
 def _content(said: Fields, text: str) -> Any:
