@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trimtab.store.redaction import scrub
-from trimtab.trace import Record, Score
+from trimtab.trace import EncodedRecord, Record, Score
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,7 +16,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: tuple[Score, ...] = ()
 
 
-_DECODER = msgspec.json.Decoder(Entry)
+class _Line(Entry, frozen=True):
+    record: EncodedRecord | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
@@ -32,6 +36,7 @@ def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
 def entry_of(line: bytes) -> Entry | None:
     """What a line held; None where it is torn, or none of ours."""
     try:
-        return _DECODER.decode(line)
+        # Checked whole: bodies are passed over undecoded.
+        return _DECODER.decode(line.decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
