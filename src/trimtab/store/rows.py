@@ -26,7 +26,7 @@ INSERT_PAYLOAD = "INSERT OR IGNORE INTO payloads (call_id, request, response) VA
 INSERT_SCORE = "INSERT OR REPLACE INTO scores (trace_id, name, source, value, given_ns) VALUES (?, ?, ?, ?, ?)"
 
 # Bytes; below it zlib costs more time than it saves room. An object's "{" is never the first byte of a zlib stream.
-_WORTH_COMPRESSING = 256
+_WORTH_COMPRESSING = 768
 # Up to so many bytes a small window (as a power of two) and little memory find as much as the largest, which the
 # system has to clear for each body: that takes longer than packing it.
 _WINDOWS = ((4096, 12, 6), (16_384, 13, 7))
