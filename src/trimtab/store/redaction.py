@@ -6,8 +6,9 @@ having consumed it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -211,10 +212,10 @@ def _unknown(body: Mapping[str, msgspec.Raw]) -> list[bytes]:
     return new
 
 
-def _remember(texts: Iterable[bytes]) -> None:
-    if len(_HARMLESS) >= _MOST_HARMLESS:
+def _remember(texts: Sequence[bytes]) -> None:
+    if len(_HARMLESS) + len(texts) > _MOST_HARMLESS:
         _HARMLESS.clear()
-    _HARMLESS.update([hash(text) for text in texts if len(text) >= _WORTH_KNOWING])
+    _HARMLESS.update([hash(text) for text in texts[:_MOST_HARMLESS] if len(text) >= _WORTH_KNOWING])
 
 
 def _may_hold(encoded: bytes) -> bool:
@@ -244,10 +245,24 @@ def _changed(body: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
 def _is_clean(encoded: bytes) -> bool:
     if _may_hold(encoded):
         value = json_value(encoded)
-        if value == UNREADABLE or _scrub_value(value, scrub_text) != value:
+        if value == UNREADABLE or _scrub_value(value, scrub_text) != value or _has_key_twice(encoded):
             return False
     _remember((encoded,))
     return True
+
+
+def _has_key_twice(encoded: bytes) -> bool:
+    """Whether an object in it has a key twice: the first value is in the text, and in no decoded value."""
+    try:
+        json.loads(encoded, object_pairs_hook=_once, parse_int=float)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key is there twice")
 
 
 def _scrub_value(value: Any, clean: Callable[[str], str]) -> Any:
