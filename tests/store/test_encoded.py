@@ -172,3 +172,10 @@ def test_what_is_known_to_be_harmless_is_bounded(monkeypatch):
         items = [f"{number:08d} " * 10 for number in range(start, start + 50)]
         scrubbed(json.dumps({"messages": items}).encode())
         assert len(redaction._HARMLESS) <= 10
+
+
+@pytest.mark.parametrize(
+    "text", [r"api_\u212aey = abcdefgh1", r"api_\u212Aey = abcdefgh1", rf"s\u006b-{TOKEN}", rf"\n\u0073k-{TOKEN}"]
+)
+def test_an_escape_hides_no_secret(text):
+    assert "[redacted:" in scrubbed(f'{{"a":"{text}"}}'.encode()).decoded().request["a"]
