@@ -113,7 +113,9 @@ def test_an_encoded_body_comes_out_of_the_spill_as_it_went_in(body, random):
     text = written(body, random).encode()
     for response in (None, members(text)):
         payload = EncodedPayload("c", members(text), response)
-        back = entry_of(line_of(Entry(Record(CALL, payload)))).record
+        line = line_of(Entry(Record(CALL, payload)))
+        assert line.count(b"\n") == 1
+        back = entry_of(line).record
         assert back.call == CALL and back.payload.decoded() == scrub(Record(CALL, payload)).payload.decoded()
 
 

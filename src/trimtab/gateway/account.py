@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 import time
 from typing import Any
@@ -19,6 +20,8 @@ from trimtab.trace import Call, EndState
 
 # Ids have to differ, not to be unguessable: the system's randomness seeds them, once in each process.
 _RANDOM = random.Random()
+# Else two workers would go on from the same state, and give two calls one id.
+os.register_at_fork(after_in_child=_RANDOM.seed)
 
 
 class Account:

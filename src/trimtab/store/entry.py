@@ -28,7 +28,8 @@ def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
     record = entry.record
     try:
         kept = entry if record is None else Entry(scrub(record, personal_data=redact_personal))
-        return msgspec.json.encode(kept) + b"\n"
+        # A body may come with line ends between its tokens; in its strings there can be none.
+        return msgspec.json.encode(kept).replace(b"\n", b" ") + b"\n"
     except (OverflowError, UnicodeError, RecursionError):
         return None
 
