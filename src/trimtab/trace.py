@@ -6,6 +6,7 @@ Field names follow OpenTelemetry's GenAI conventions where one exists. Knows no 
 from __future__ import annotations
 
 import enum
+import json
 from typing import Any
 
 import msgspec
@@ -82,12 +83,71 @@ class Payload(msgspec.Struct, frozen=True):
     request: dict[str, Any]
     response: dict[str, Any] | None
 
+    def decoded(self) -> Payload:
+        return self
+
+
+class EncodedPayload(msgspec.Struct, frozen=True):
+    """A payload whose bodies are taken apart into their members, and these are JSON texts still, as they came.
+
+    Encoded, it looks like a `Payload`. Of a key that a body has twice at its top only the last is left.
+    """
+
+    call_id: str
+    request: dict[str, msgspec.Raw]
+    response: dict[str, msgspec.Raw] | None
+
+    def decoded(self) -> Payload:
+        request = {name: json_value(text) for name, text in self.request.items()}
+        response = self.response
+        answered = None if response is None else {name: json_value(text) for name, text in response.items()}
+        return Payload(self.call_id, request, answered)
+
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+UNREADABLE = {"trimtab": "this part of the body cannot be decoded"}
+# The interpreter reads whole numbers of up to 4300 digits.
+_MOST_DIGITS = 4000
+
+
+def members(body: bytes) -> dict[str, msgspec.Raw]:
+    """The members of a body, with nothing in them decoded.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError where it is no JSON object in UTF-8.
+    """
+    if not body.isascii():
+        body.decode()  # What is passed over undecoded is not checked otherwise.
+    return _MEMBERS.decode(body)
+
+
+def json_value(text: bytes | msgspec.Raw) -> Any:
+    """What the valid JSON `text` holds. Numbers too large to decode become infinite, and what cannot be decoded at all
+    an object that says so."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(bytes(text).decode(), parse_int=_int)
+    except (ValueError, RecursionError):
+        return dict(UNREADABLE)
+
+
+def _int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+
 
 class Record(msgspec.Struct, frozen=True):
     """What the recorder hands to the store: a call and, where bodies are recorded, its payload."""
 
     call: Call
-    payload: Payload | None = None
+    payload: Payload | EncodedPayload | None = None
+
+
+class EncodedRecord(Record, frozen=True):
+    """A record as it is decoded where it only passes through: its bodies stay as they are."""
+
+    payload: EncodedPayload | None = None
 
 
 class Trace(msgspec.Struct, frozen=True):

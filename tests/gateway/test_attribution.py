@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimtab.gateway import attribution, vendors, wire
 from trimtab.gateway.waiting import Item
-from trimtab.trace import Call, EndState
+from trimtab.trace import Call, EndState, members
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -259,6 +259,25 @@ def test_an_agent_that_nobody_named_is_told_by_its_prompt_in_every_dialect():
     calls = [recorded(body) for body in DIALECTS]
     assert {call.derived for call in calls} == {True}
     assert len({call.agent for call in calls}) == 1 and calls[0].agent.startswith("fp-")
+
+
+turns = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "user", 1]) | JSON, "content": JSON}) | JSON,
+    max_size=3,
+)
+
+
+@given(st.fixed_dictionaries({}, optional={"system": JSON, "messages": turns | JSON, "input": turns, "tools": JSON}))
+def test_it_is_told_the_same_from_what_is_not_decoded(body):
+    for _ in range(2):
+        assert attribution.fingerprint_of(members(json.dumps(body).encode())) == attribution.fingerprint(body)
+
+
+def test_what_is_known_of_fingerprints_is_bounded(monkeypatch):
+    monkeypatch.setattr(attribution, "_MOST_FINGERPRINTS", 3)
+    monkeypatch.setattr(attribution, "_FINGERPRINTS", {})
+    told = [recorded({"system": f"You are {name}."}).agent for name in ("Ada", "Bo", "Cy", "Di", "Ed", "Ada")]
+    assert len(attribution._FINGERPRINTS) <= 3 and told[0] == told[-1] and len(set(told)) == 5
 
 
 def test_a_named_agent_keeps_its_name():

@@ -12,6 +12,7 @@ import pytest
 
 from trimtab.errors import DiskFull
 from trimtab.gateway.recorder import Recorder
+from trimtab.gateway.waiting import Item
 from trimtab.store import schema
 from trimtab.store.entry import Entry
 from trimtab.store.spill import Spill
@@ -309,3 +310,45 @@ def test_what_is_recorded_is_by_model(tmp_path):
     recorder.close()
     trace = TraceReader(tmp_path).trace(TRACE)
     assert [held.id for held in trace.calls] == ["c1", "c2"] and set(trace.payloads) == {"c2"}
+
+
+@pytest.mark.parametrize(
+    ("request_body", "response", "kept"),
+    [
+        (b'{"model":"m","a":1,"a":2}', b'{"id":"x"}', ({"model": "m", "a": 2}, {"id": "x"})),
+        (b' { "model" : "m" } ', b"[1]", ({"model": "m"}, None)),
+        (b'{"model":"m"}', b'{"id":"\xff"}', ({"model": "m"}, None)),
+        (b'{"model":"m"}', b"<html>", ({"model": "m"}, None)),
+        (b'{"model":"m"}', None, ({"model": "m"}, None)),
+        (b'{"model":"m"}', {"id": "x", "n": 10**30}, ({"model": "m"}, {"id": "x", "n": 10**30})),
+        (b'{"model":"\\ud800"}', b"{}", None),
+        (b"[1]", b"{}", None),
+        (b'{"model":', b"{}", None),
+        (b'{"m":"\xff"}', b"{}", None),
+    ],
+)
+def test_what_is_kept_of_a_body(tmp_path, request_body, response, kept):
+    entry = Item(size=0, call=call(1), request=request_body, response=response).entry()
+    with TraceWriter(tmp_path) as writer:
+        assert writer.append([entry.record]) == 1
+    held = TraceReader(tmp_path).trace(TRACE).payloads
+    assert [(one.request, one.response) for one in held.values()] == ([kept] if kept else [])
+
+
+def test_an_answer_that_is_no_unicode_is_not_kept(tmp_path):
+    entry = Item(size=0, call=call(1), request=b'{"model":"m"}', response={"id": "\ud800"}).entry()
+    with TraceWriter(tmp_path) as writer:
+        assert writer.append([entry.record]) == 1
+    (held,) = TraceReader(tmp_path).trace(TRACE).payloads.values()
+    assert "no valid Unicode" in str(held.request) and held.response is None
+
+
+def test_many_calls_at_once_are_each_written_once(tmp_path):
+    records = [Item(size=0, call=call(n), request=b'{"n":%d}' % n).entry().record for n in range(150)]
+    with TraceWriter(tmp_path) as writer:
+        assert writer.append(records[:70]) == 70
+        assert writer.append([*records, records[0]]) == 80
+        assert writer.append(records) == 0
+    trace = TraceReader(tmp_path).trace(TRACE)
+    assert len(trace.calls) == 150
+    assert {held.request["n"] for held in trace.payloads.values()} == set(range(150))

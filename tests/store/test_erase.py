@@ -4,14 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import zlib
 
-import msgspec
 import pytest
 
 from tests.store.samples import make_record
 from trimtab.errors import ConfigError, StoreError
-from trimtab.store import schema
+from trimtab.store import rows, schema
 from trimtab.store.artifacts import ArtifactStore
 from trimtab.store.entry import Entry
 from trimtab.store.erase import Erasure, erase, preview
@@ -24,7 +22,7 @@ DAY = 86_400
 SHORT = "Ada moved to Lovelace Street 7"
 LONG = "Ada told us this at great length. " * 40
 REQUEST = {"messages": [{"role": "user", "content": LONG}]}
-NEEDLES = (SHORT.encode(), b"ada@example.org", b"tag-of-ada", zlib.compress(msgspec.json.encode(REQUEST), 1))
+NEEDLES = (SHORT.encode(), b"ada@example.org", b"tag-of-ada", rows.payload_row(Payload("", REQUEST, None))[1])
 
 
 def ada(number, trace="ada-1", **fields):

@@ -13,7 +13,7 @@ from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.chain import Notes
 from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
-from trimtab.money import Usage
+from trimtab.money import Cost, Usage
 from trimtab.trace import Call, EndState
 
 
@@ -43,6 +43,7 @@ class Account:
         self.finish_reason: str | None = None
         self.response: bytes | dict[str, Any] | None = None
         self.size = 0
+        self._priced: tuple[str, Usage | None, Cost | None] = ("", None, None)
 
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
@@ -99,7 +100,10 @@ class Account:
         model = self.priced_as
         if self.usage is None or not model:
             return None, ""
-        cost = self.live.prices.cost(model, self.usage)
+        # Asked twice of most answers, for the header and for the record.
+        if self._priced[:2] != (model, self.usage):
+            self._priced = (model, self.usage, self.live.prices.cost(model, self.usage))
+        cost = self._priced[2]
         if cost is None:
             self.live.warn_unpriced(model)
             return None, ""

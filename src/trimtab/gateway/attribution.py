@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from trimtab.gateway import ids, vendors, wire
+from trimtab.trace import json_value
 
 OWN_PREFIX = b"x-trimtab-"
 _W3C = frozenset((b"traceparent", b"baggage"))
@@ -41,6 +42,11 @@ _METADATA = {
 _WITH_SESSION = re.compile(r"(user_.+?)_session_([0-9a-zA-Z-]+)")
 # A word with a digit in it: a date, a count, an id. It makes no other agent. Linear: it begins at a word's start alone.
 _FIGURES = re.compile(r"(?<!\w)[^\W\d]*+\d\w*+")
+
+_TELLING = ("system", "instructions", "messages", "input", "tools", "functions")
+_EMPTY = msgspec.Raw(b"")
+_FINGERPRINTS: dict[int, str] = {}
+_MOST_FINGERPRINTS = 4096
 
 
 class Attribution(msgspec.Struct, frozen=True):
@@ -164,6 +170,44 @@ def fingerprint(body: Mapping[str, Any]) -> str:
         return "fp-" + hashlib.sha256(msgspec.json.encode([told, names])).hexdigest()[:12]
     except UnicodeEncodeError:
         return ""  # Half a character, which JSON's escapes can write and UTF-8 cannot.
+
+
+class _Turn(msgspec.Struct):
+    """As much of a message as says whether it is a system prompt."""
+
+    role: Any = None
+    content: msgspec.Raw = _EMPTY
+
+
+def fingerprint_of(members: Mapping[str, msgspec.Raw]) -> str:
+    """`fingerprint` of a body whose members are JSON texts; what it is told from is decoded once for each agent."""
+    try:
+        prompts = [_prompts(members[key]) for key in ("messages", "input") if key in members]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return fingerprint(_told(members))
+    rest = [bytes(members.get(key, b"")) for key in ("system", "instructions", "tools", "functions")]
+    # Only the hash is kept: it is keyed anew in each process, so nobody can make two agents one.
+    mark = hash((*rest, *prompts))
+    name = _FINGERPRINTS.get(mark)
+    if name is None:
+        if len(_FINGERPRINTS) >= _MOST_FINGERPRINTS:
+            _FINGERPRINTS.clear()
+        name = _FINGERPRINTS[mark] = fingerprint(_told(members))
+    return name
+
+
+def _prompts(items: msgspec.Raw) -> tuple[bytes, ...]:
+    """The contents of the system prompts among the messages `items`, undecoded; all of what is no list."""
+    if memoryview(items)[0] != 0x5B:
+        return (bytes(items),)
+    return tuple(bytes(turn.content) for turn in _TURNS.decode(items) if turn.role in ("system", "developer"))
+
+
+def _told(members: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    return {key: json_value(members[key]) for key in _TELLING if key in members}
+
+
+_TURNS = msgspec.json.Decoder(list[_Turn])
 
 
 def _said(content: Any) -> str:

@@ -19,7 +19,7 @@ from trimtab import errors
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.gateway.recorder import Writer
 from trimtab.store.entry import Entry
-from trimtab.trace import Record, Score
+from trimtab.trace import EncodedRecord, Record, Score
 
 if TYPE_CHECKING:
     from trimtab.store.spill import Spill
@@ -37,7 +37,7 @@ _ANSWER_S = 600.0
 class Message(msgspec.Struct, frozen=True):
     """Records, or the scores of one trace."""
 
-    records: tuple[Record, ...] = ()
+    records: tuple[EncodedRecord, ...] = ()
     trace_id: str = ""
     scores: tuple[Score, ...] = ()
 

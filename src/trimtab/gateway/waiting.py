@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from trimtab.gateway import wire
-from trimtab.gateway.attribution import fingerprint
+from trimtab.gateway.attribution import fingerprint_of
 from trimtab.store.entry import Entry
-from trimtab.trace import Call, Payload, Record, Score
+from trimtab.trace import Call, EncodedPayload, Payload, Record, Score, members
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -29,22 +28,36 @@ class Item(msgspec.Struct, frozen=True):
     scores: tuple[Score, ...] = ()
 
     def entry(self) -> Entry:
-        """Decoded, as the store takes it. A body that is no JSON object is left out.
+        """As the store takes it: bodies taken apart and not decoded. A body that is no JSON object is left out.
 
-        An agent that nobody named gets a name here, because here the body is decoded anyway, after the answer.
+        An agent that nobody named gets a name here, after the answer.
         """
         call = self.call
         if call is None:
             return Entry(trace_id=self.trace_id, scores=self.scores)
-        asked = wire.value(self.request) if self.request is not None else None
-        if not isinstance(asked, dict):
+        asked = _members(self.request)
+        if asked is None:
             return Entry(Record(call))
-        if not call.agent and (name := fingerprint(asked)):
+        if not call.agent and (name := fingerprint_of(asked)):
             call = msgspec.structs.replace(call, agent=name, derived=True)
-        if not self.bodies:
-            return Entry(Record(call))
-        answered = wire.value(self.response) if isinstance(self.response, bytes) else self.response
-        return Entry(Record(call, Payload(call.id, asked, answered if isinstance(answered, dict) else None)))
+        return Entry(Record(call, self._payload(call.id, asked) if self.bodies else None))
+
+    def _payload(self, call_id: str, asked: dict[str, msgspec.Raw]) -> Payload | EncodedPayload:
+        answered = self.response
+        if not isinstance(answered, dict):
+            return EncodedPayload(call_id, asked, _members(answered))
+        try:
+            return EncodedPayload(call_id, asked, _members(msgspec.json.encode(answered)))
+        except (UnicodeError, RecursionError, OverflowError):
+            # What becomes of both is the store's affair.
+            return Payload(call_id, EncodedPayload(call_id, asked, None).decoded().request, answered)
+
+
+def _members(body: bytes | None) -> dict[str, msgspec.Raw] | None:
+    try:
+        return members(body) if body is not None else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class Waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from trimtab.store.redaction import scrub
-from trimtab.trace import Record, Score
+from trimtab.trace import EncodedRecord, Record, Score
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,7 +16,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     scores: tuple[Score, ...] = ()
 
 
-_DECODER = msgspec.json.Decoder(Entry)
+class _Line(Entry, frozen=True):
+    record: EncodedRecord | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Line)
 
 
 def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
@@ -24,7 +28,8 @@ def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
     record = entry.record
     try:
         kept = entry if record is None else Entry(scrub(record, personal_data=redact_personal))
-        return msgspec.json.encode(kept) + b"\n"
+        # A body may come with line ends between its tokens; in its strings there can be none.
+        return msgspec.json.encode(kept).replace(b"\n", b" ") + b"\n"
     except (OverflowError, UnicodeError, RecursionError):
         return None
 
@@ -32,6 +37,7 @@ def line_of(entry: Entry, *, redact_personal: bool = False) -> bytes | None:
 def entry_of(line: bytes) -> Entry | None:
     """What a line held; None where it is torn, or none of ours."""
     try:
-        return _DECODER.decode(line)
+        # Checked whole: bodies are passed over undecoded.
+        return _DECODER.decode(line.decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

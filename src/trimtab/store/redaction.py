@@ -6,15 +6,16 @@ having consumed it.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from trimtab.store import personal
-from trimtab.trace import Payload, Record
+from trimtab.trace import UNREADABLE, EncodedPayload, Payload, Record, json_value, members
 
 # Names whose value is a secret, joined by nothing, "_" or "-".
 _PAIRS = (
@@ -83,24 +84,32 @@ _SECRETS = (
         ),
     ),
 )
-# What a whole body is searched for first: every needle above contains one of these.
-_STEMS = ("password", "secret", "access", "auth", "apikey", "api_key", "api-key", "private key", "github_pat_", "xox")
-_NEEDLES = tuple(
-    dict.fromkeys(
-        next((stem for stem in _STEMS if stem in needle), needle)
-        for needle in ("private key", *_NAMED_FIELDS, *(needle for secret in _SECRETS for needle in secret.needles))
-    )
+# What JSON texts are searched for before they are decoded: where none of these is, no pattern above matches and no name
+# above is a field's. Each begins with one plain character, which is found quickly. Names count in any case.
+_NAMED = (
+    re.compile(rb"a(?:pi[-_]?key|uth(?:orization|[-_]?token)|ccess[-_]?(?:key|token))").search,
+    re.compile(rb"password").search,
+    re.compile(rb"secret").search,
+    re.compile(rb"bearer").search,
 )
-# Fewer searches where a shorter word is missing already.
-_SHORT = ("key", "k-", "k_", "gh", "pat")
-_GROUPS = tuple(
-    (stem, tuple(needle for needle in _NEEDLES if next((s for s in _SHORT if s in needle), needle) == stem))
-    for stem in dict.fromkeys(next((s for s in _SHORT if s in needle), needle) for needle in _NEEDLES)
+_MARKED = (
+    re.compile(rb"-(?<=[spr]k-|tt-|at-|x[abprs]-)[A-Za-z0-9_-]{16}").search,
+    re.compile(rb"_(?<=[spr]k_|hf_|h[pousr]_|at_)[A-Za-z0-9_-]{16}").search,
+    re.compile(rb"A(?:[KS]IA[A-Z0-9]{16}|Iza[A-Za-z0-9_-]{30})").search,
+    re.compile(rb"J(?<=eyJ)[A-Za-z0-9_-]{10}").search,
+    re.compile(rb"PRIVATE KEY-").search,
 )
-# What agents say again in every call (a system prompt, a tool, a turn of before) is searched once: the hashes of such
-# parts of requests in which no needle is. The hash is keyed anew in each process, so none can be made to collide.
+# Escapes that stand for ASCII, or for the Kelvin sign, whose lower case is in it: what they hide is found decoded.
+_HIDING = re.compile(rb"\\u(?:00[0-7]|212[aA])").search
+# What agents say again in every call (a system prompt, a tool, a turn of before) is searched once: the hashes of texts
+# that hold no secret. The hash is keyed anew in each process, so none can be made to collide.
 _HARMLESS: set[int] = set()
 _MOST_HARMLESS = 50_000
+# Members that grow from call to call: their items are looked at one by one.
+_GROWING = frozenset(("messages", "input"))
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+# `{"apikey":"x"}`: no shorter text holds a secret.
+_SHORTEST_ENCODED = 14
 _WORTH_KNOWING = 64
 # No pattern matches less: `apikey=` and eight characters.
 _SHORTEST = 15
@@ -155,13 +164,13 @@ def _clean(text: str) -> str:
     return personal.without(scrub_text(text))
 
 
-def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
+def _scrub_payload(payload: Payload | EncodedPayload, clean: Callable[[str], str]) -> Payload | EncodedPayload:
     try:
-        # Searching the encoded body for the needles passes most bodies without a walk through them.
-        if not _may_hold_secrets(payload) and clean is scrub_text:
-            return payload
-        request, response = _scrub_value(payload.request, clean), _scrub_value(payload.response, clean)
-    except (RecursionError, UnicodeError):
+        if clean is scrub_text:
+            return _without_secrets(payload)
+        plain = payload.decoded()
+        request, response = _scrub_value(plain.request, clean), _scrub_value(plain.response, clean)
+    except (RecursionError, UnicodeError, OverflowError):
         # What cannot be searched is not written.
         request, response = (
             {"trimtab": "the body was nested too deeply, or no valid Unicode, and was not searched for secrets"},
@@ -170,41 +179,90 @@ def _scrub_payload(payload: Payload, clean: Callable[[str], str]) -> Payload:
     return Payload(payload.call_id, request, response)
 
 
-def _may_hold_secrets(payload: Payload) -> bool:
-    """Whether a needle is in it. UnicodeError or RecursionError where it cannot be searched."""
-    unknown, marks = [msgspec.json.encode(payload.response)], []
-    for part in _parts(payload.request):
-        encoded = msgspec.json.encode(part)
-        mark = hash(encoded)
-        if mark not in _HARMLESS:
-            unknown.append(encoded)
-            if len(encoded) >= _WORTH_KNOWING:
-                marks.append(mark)
-    if _has_needle(b"\n".join(unknown).decode().lower()):
-        return True
-    if len(_HARMLESS) > _MOST_HARMLESS:
+def _without_secrets(payload: Payload | EncodedPayload) -> Payload | EncodedPayload:
+    """The same payload where it holds none. UnicodeError or RecursionError where it cannot be searched."""
+    if isinstance(payload, Payload):
+        request: Any = members(msgspec.json.encode(payload.request))
+        response: Any = None if payload.response is None else members(msgspec.json.encode(payload.response))
+    else:
+        request, response = payload.request, payload.response
+    new = _unknown(request)
+    if response is not None:
+        new += _unknown(response)
+    if _NAMED_FIELDS.isdisjoint(map(str.lower, (*request, *(response or ())))) and not _may_hold(b"\n".join(new)):
+        _remember(new)
+        return payload
+    asked, answered = _changed(request), _changed(response or {})
+    if not asked and not answered:
+        return payload
+    encoded = EncodedPayload(payload.call_id, request | asked, (response | answered) if answered else response)
+    return encoded if isinstance(payload, EncodedPayload) else encoded.decoded()
+
+
+def _unknown(body: Mapping[str, msgspec.Raw]) -> list[bytes]:
+    """The texts in `body` that may hold a secret, save those of which it is known that they do not."""
+    new = []
+    for name, text in body.items():
+        if len(text) >= _SHORTEST_ENCODED:
+            encoded = bytes(text)
+            if name in _GROWING and encoded.startswith(b"["):
+                new += [item for raw in _ITEMS.decode(encoded) if hash(item := bytes(raw)) not in _HARMLESS]
+            elif hash(encoded) not in _HARMLESS:
+                new.append(encoded)
+    return new
+
+
+def _remember(texts: Sequence[bytes]) -> None:
+    if len(_HARMLESS) + len(texts) > _MOST_HARMLESS:
         _HARMLESS.clear()
-    _HARMLESS.update(marks)
+    _HARMLESS.update([hash(text) for text in texts[:_MOST_HARMLESS] if len(text) >= _WORTH_KNOWING])
+
+
+def _may_hold(encoded: bytes) -> bool:
+    """Whether a search through what the JSON texts `encoded` stand for is needed."""
+    # Beyond ASCII there are letters whose lower case is within it.
+    lowered = encoded.lower() if encoded.isascii() else encoded.decode().lower().encode()
+    for found in _NAMED:
+        if found(lowered):
+            return True
+    for found in _MARKED:
+        if found(encoded):
+            return True
+    return b"\\u" in encoded and _HIDING(encoded) is not None
+
+
+def _changed(body: Mapping[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    """Those members of `body` that hold secrets, without them; the other texts are known from then on."""
+    changed = {}
+    for name, text in body.items():
+        suspect = [item for item in _unknown({name: text}) if not _is_clean(item)]
+        if suspect or name.lower() in _NAMED_FIELDS:
+            scrubbed = _scrub_field(name, json_value(text), scrub_text)
+            changed[name] = msgspec.Raw(msgspec.json.encode(scrubbed))
+    return changed
+
+
+def _is_clean(encoded: bytes) -> bool:
+    if _may_hold(encoded):
+        value = json_value(encoded)
+        if value == UNREADABLE or _scrub_value(value, scrub_text) != value or _has_key_twice(encoded):
+            return False
+    _remember((encoded,))
+    return True
+
+
+def _has_key_twice(encoded: bytes) -> bool:
+    """Whether an object in it has a key twice: the first value is in the text, and in no decoded value."""
+    try:
+        json.loads(encoded, object_pairs_hook=_once, parse_int=float)
+    except (ValueError, RecursionError):
+        return True
     return False
 
 
-def _parts(request: dict[str, Any]) -> Iterator[object]:
-    """`request` in pieces that come again in other requests: each item of its lists, each long text, and the rest."""
-    rest: dict[str, Any] = {}
-    for name, value in request.items():
-        if isinstance(value, list):
-            yield from value
-            rest[name] = None
-        elif isinstance(value, str) and len(value) >= _WORTH_KNOWING:
-            yield value
-            rest[name] = None
-        else:
-            rest[name] = value
-    yield rest
-
-
-def _has_needle(lowered: str) -> bool:
-    return any(stem in lowered and any(needle in lowered for needle in needles) for stem, needles in _GROUPS)
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) < len(pairs):
+        raise ValueError("a key is there twice")
 
 
 def _scrub_value(value: Any, clean: Callable[[str], str]) -> Any:

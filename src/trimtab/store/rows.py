@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from trimtab.money import Usage
-from trimtab.trace import Call, EndState, Payload, Score
+from trimtab.trace import Call, EncodedPayload, EndState, Payload, Score, json_value
 
 COLUMNS = (
     *("id", "trace_id", "span_id", "parent_id", "started_ns", "duration_ms", "end_state"),
@@ -26,7 +26,10 @@ INSERT_PAYLOAD = "INSERT OR IGNORE INTO payloads (call_id, request, response) VA
 INSERT_SCORE = "INSERT OR REPLACE INTO scores (trace_id, name, source, value, given_ns) VALUES (?, ?, ?, ?, ?)"
 
 # Bytes; below it zlib costs more time than it saves room. An object's "{" is never the first byte of a zlib stream.
-_WORTH_COMPRESSING = 256
+_WORTH_COMPRESSING = 768
+# Up to so many bytes a small window (as a power of two) and little memory find as much as the largest, which the
+# system has to clear for each body: that takes longer than packing it.
+_WINDOWS = ((4096, 12, 6), (16_384, 13, 7))
 # A body deeper than the interpreter's stack, or with half a character in it, is not worth a lost call.
 _UNFIT = {"trimtab": "the body was nested too deeply, or no valid Unicode, and is not kept"}
 
@@ -70,7 +73,7 @@ def call_of(row: Sequence[Any]) -> Call:
     )
 
 
-def payload_row(payload: Payload) -> tuple[str, bytes, bytes | None]:
+def payload_row(payload: Payload | EncodedPayload) -> tuple[str, bytes, bytes | None]:
     response = None if payload.response is None else _packed(payload.response)
     return payload.call_id, _packed(payload.request), response
 
@@ -87,14 +90,19 @@ def _text(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-def _packed(value: dict[str, Any]) -> bytes:
+def _packed(value: Mapping[str, Any]) -> bytes:
+    """Compressed JSON; members that are JSON texts are put together as they are."""
     try:
         plain = msgspec.json.encode(value)
-    except (RecursionError, UnicodeError):
+    except (RecursionError, UnicodeError, OverflowError):
         plain = msgspec.json.encode(_UNFIT)
-    return plain if len(plain) < _WORTH_COMPRESSING else zlib.compress(plain, 1)
+    if len(plain) < _WORTH_COMPRESSING:
+        return plain
+    bits, memory = next((held for size, *held in _WINDOWS if len(plain) <= size), (15, 8))
+    packer = zlib.compressobj(1, zlib.DEFLATED, bits, memory)
+    return packer.compress(plain) + packer.flush()
 
 
 def _unpacked(blob: bytes) -> dict[str, Any]:
-    value: dict[str, Any] = msgspec.json.decode(blob if blob[:1] == b"{" else zlib.decompress(blob))
-    return value
+    value = json_value(blob if blob[:1] == b"{" else zlib.decompress(blob))
+    return value if isinstance(value, dict) else {"trimtab": "the body is no JSON object"}

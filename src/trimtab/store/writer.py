@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import sqlite3
 import sys
@@ -22,6 +23,8 @@ from trimtab.trace import Record, Score
 LOCK = "writer.lock"
 # Imports of old traffic may touch many days; more open files than this gain nothing.
 _OPEN_DAYS = 4
+# Few sizes, so that each statement is prepared once.
+_ROWS_AT_ONCE = (64, 16, 4, 1)
 
 Row = Sequence[Any]
 
@@ -144,8 +147,8 @@ class TraceWriter:
     def _write(self, path: Path, statements: Sequence[tuple[str, Sequence[Row]]]) -> int:
         """One transaction on one day file; the number of rows the first statement added."""
         with self._transaction(path) as connection:
-            added = [connection.executemany(statement, rows).rowcount for statement, rows in statements if rows]
-        return max(0, added[0]) if added else 0
+            added = [_insert(connection, statement, rows) for statement, rows in statements if rows]
+        return added[0] if added else 0
 
     @contextmanager
     def _transaction(self, path: Path) -> Iterator[sqlite3.Connection]:
@@ -194,6 +197,27 @@ class TraceWriter:
         for path in schema.day_files(self.folder):
             if schema.is_older(path):
                 schema.open_for_writing(path).close()
+
+
+def _insert(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Carry out `statement`, of one row, on `rows`; how many were added.
+
+    Many rows at a time: each run of a statement gives the interpreter to the other threads, and gets it back late.
+    """
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // len(rows[0])
+    added = at = 0
+    for size in _ROWS_AT_ONCE:
+        while len(rows) - at >= size and size <= most:
+            values = [value for row in rows[at : at + size] for value in row]
+            added += connection.execute(_repeated(statement, size), values).rowcount
+            at += size
+    return added
+
+
+@functools.lru_cache
+def _repeated(statement: str, size: int) -> str:
+    """The insert `statement`, of one row, for `size` rows."""
+    return statement + f", {statement[statement.rindex('(') :]}" * (size - 1)
 
 
 def _hold(folder: Path) -> int:

@@ -7,16 +7,17 @@ from typing import Any
 
 import msgspec
 
-from trimtab.trace import Payload
+from trimtab.trace import EncodedPayload, Payload
 
 Part = dict[str, Any]
 # Whatever is larger is left out whole: half a JSON text is none.
 MOST_BYTES = 128 * 1024
 
 
-def content(payload: Payload) -> dict[str, bytes]:
+def content(payload: Payload | EncodedPayload) -> dict[str, bytes]:
     """By neutral word the JSON of `system_instructions`, `input_messages`, `output_messages`, `tool_definitions`, as
     far as there are any; `left_out` names those that were too large."""
+    payload = payload.decoded()
     found = {
         "system_instructions": list(_system(payload.request)),
         "input_messages": list(_input(payload.request)),

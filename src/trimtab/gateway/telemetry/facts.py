@@ -10,7 +10,7 @@ import msgspec
 
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.telemetry import semconv
-from trimtab.trace import Call, EndState, Payload, Record
+from trimtab.trace import Call, EndState, Record
 
 # The attributes of a request that are numbers or short words, by the names that dialects give them.
 _NUMBERS = {
@@ -66,8 +66,9 @@ def without_content(record: Record) -> Record:
     if held is None:
         return record
     asked = {name: value for name, value in held.request.items() if name in _SETTINGS}
-    answered = {"id": held.response.get("id")} if held.response else None
-    return Record(record.call, Payload(held.call_id, asked, answered))
+    answered = {name: value for name, value in held.response.items() if name == "id"} if held.response else None
+    kept = msgspec.structs.replace(held, request=asked, response=answered)
+    return Record(record.call, kept.decoded())
 
 
 def error_of(call: Call) -> str:
@@ -112,8 +113,9 @@ def facts(record: Record, where: Place) -> dict[str, Any]:
         told |= {part: getattr(usage, part) or None for part in parts}
     told |= {f"tag.{name}": held for name, held in call.tags.items()}
     if record.payload is not None:
-        told |= _asked(record.payload.request)
-        told["response_id"] = _word((record.payload.response or {}).get("id"))
+        bodies = record.payload.decoded()
+        told |= _asked(bodies.request)
+        told["response_id"] = _word((bodies.response or {}).get("id"))
     return told
 
 

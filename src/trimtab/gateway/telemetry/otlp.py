@@ -27,6 +27,8 @@ _MOST_INT = 2**63
 def span(record: Record, convention: Convention, where: Place, *, bodies: bool = False) -> bytes:
     """One span in JSON; with the prompts and answers of `record` where `bodies` are wanted."""
     call = record.call
+    if record.payload is not None:
+        record = Record(call, record.payload.decoded())
     told = facts.facts(record, where)
     told["provider"] = convention.provider(where.provider)
     parent = call.parent_id or ""
