@@ -1,5 +1,5 @@
 """The fault list, over real sockets: the answer is whole or the error clear, the trace has the right end, the cost is
-that of who answered, and no task or upstream connection is left over."""
+that of who answered, the key pays that and holds nothing back, and no task or upstream connection is left over."""
 
 import contextlib
 import gzip
@@ -17,6 +17,9 @@ from tests.gateway.faults import CLOSE, HANG, LAST, RESET, FaultServer, Served, 
 from tests.gateway.upstream import DONE, TEXT, USAGE_CHUNK, WORDS, answer, chunk
 from trimtab.deployment import BreakerPolicy
 from trimtab.gateway import upstream as upstream_module
+from trimtab.gateway.keyring import Ring
+from trimtab.gateway.keys import Key
+from trimtab.gateway.ledger import Ledger
 from trimtab.trace import EndState
 
 CONFIG = """
@@ -39,6 +42,8 @@ wait_s = 0.02
 max_wait_s = 2
 [breaker]
 failures = 1000000
+[gateway]
+keys = "optional"
 [store]
 folder = "{store}"
 [prices]
@@ -82,7 +87,11 @@ def pair(tmp_path_factory, deaf):
         urls = {name: server.url(name) for name in ("alone", "first", "second", "patient")}
         path.write_text(CONFIG.format(**urls, hasty=HASTY, closed=closed, deaf=deaf, store=folder / "store"))
         with Served(path) as served:
-            yield Running(server, served, folder / "store")
+            running = Running(server, served, folder / "store")
+            limits = {"requests_per_minute": 10**6, "tokens_per_minute": 10**9, "day_nanodollars": 10**15}
+            secret = Ring(running.store).create(Key(name="payer", **limits, run_nanodollars=10**15))
+            running.payer = {"Authorization": f"Bearer {secret}"}
+            yield running
 
 
 @pytest.fixture
@@ -99,8 +108,28 @@ def asked(gateway, model, acts=None, streamed=False, second=None):
         gateway.upstream.acts[model] = acts
     gateway.upstream.acts["second"] = second or (GOOD_STREAM if streamed else GOOD)
     body = {"model": model, **ASKED, **({"stream": True} if streamed else {})}
-    status, headers, content = gateway.ask(body)
-    return status, headers, content, gateway.call(headers)[0]
+    before = paid(gateway)
+    status, headers, content = gateway.ask(body, gateway.payer)
+    call = gateway.call(headers)[0]
+    until(lambda: paid(gateway).day_requests > before.day_requests)
+    after = paid(gateway)
+    charged = after.day_nanodollars - before.day_nanodollars
+    assert after.held_nanodollars == 0
+    if call.cost_nanodollars is not None:
+        assert charged == call.cost_nanodollars
+    elif call.end is EndState.UPSTREAM_ERROR and status >= 400 and status != 504:
+        assert charged == 0
+    else:
+        # It was begun, and nobody said what it used: about what its bytes come to; 0 where it has no price.
+        assert (charged > 0) is (model != "deaf")
+        assert charged <= len(json.dumps(body)) * 2000 + len(content) * 8000
+    return status, headers, content, call
+
+
+def paid(gateway):
+    """What the key has used, as the command line would see it."""
+    with contextlib.closing(Ledger(gateway.store)) as ledger:
+        return ledger.used(Ring(gateway.store).get("payer"))
 
 
 def once(*acts, then):
