@@ -220,7 +220,7 @@ def test_a_collector_that_comes_back_gets_what_waited(receiver, make):
 def test_a_connection_that_rested_too_long_is_opened_again(receiver, make):
     one = make()
     one.offer(records(1))
-    receiver.wait(1)
+    until(lambda: counts(one)["trimtab_telemetry_exported_total"] == 1)
     # The server's end is gone without a word; the next sending finds out.
     one._aim.collector._connection.sock.shutdown(socket.SHUT_RDWR)
     one.offer(records(1))
