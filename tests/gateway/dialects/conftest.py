@@ -1,5 +1,7 @@
 """A gateway before a fake upstream that speaks every dialect, one pair a test file."""
 
+import anthropic
+import openai
 import pytest
 
 from tests.gateway.conftest import Running, write_config
@@ -48,3 +50,18 @@ def gateway(pair):
     pair.upstream.script = every
     pair.upstream.seen.clear()
     return pair
+
+
+@pytest.fixture
+def claude(gateway):
+    """Anthropic's client."""
+    url = gateway.url.removesuffix("/v1")
+    with anthropic.Anthropic(base_url=url, api_key="sk-x", max_retries=0, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def gpt(gateway):
+    """OpenAI's client."""
+    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
+        yield client

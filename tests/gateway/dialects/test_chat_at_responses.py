@@ -33,12 +33,6 @@ FUNCTION = {"type": "function", "function": {"name": "find_car", "parameters": {
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "car", "schema": {"type": "object"}, "strict": True}}
 
 
-@pytest.fixture
-def gpt(gateway):
-    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
 def test_plain(gpt, gateway):
     got = gpt.chat.completions.create(**ASK, max_tokens=9)
     assert (got.choices[0].message.content, got.choices[0].finish_reason) == (SAID, "stop")

@@ -28,19 +28,6 @@ TOOL = {"name": "find_car", "input_schema": {"type": "object", "properties": {}}
 CLAUDE_USAGE = Usage(input_tokens=1000, output_tokens=10, cache_read_tokens=600, cache_write_tokens=100)
 
 
-@pytest.fixture
-def claude(gateway):
-    url = gateway.url.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(gateway):
-    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
 def test_a_chat_client_asks_claude(gpt, gateway):
     answer = gpt.chat.completions.create(**CHAT)
     assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (SAID, "stop")

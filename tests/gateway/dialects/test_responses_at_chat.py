@@ -29,12 +29,6 @@ class Car(BaseModel):
     doors: int
 
 
-@pytest.fixture
-def gpt(gateway):
-    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
 def test_plain(gpt, gateway):
     got = gpt.responses.create(**ASK, instructions="Be brief.", temperature=0.5)
     assert (got.output_text, got.status, got.usage.input_tokens_details.cached_tokens) == (SAID, "completed", 600)

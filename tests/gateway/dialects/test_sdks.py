@@ -21,19 +21,6 @@ class Car(BaseModel):
     doors: int
 
 
-@pytest.fixture
-def claude(gateway):
-    url = gateway.url.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(gateway):
-    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
 def test_messages_plain(claude, gateway):
     answer = claude.messages.create(**ASK)
     assert (answer.content[0].text, answer.stop_reason, answer.usage.cache_read_input_tokens) == (SAID, "end_turn", 600)

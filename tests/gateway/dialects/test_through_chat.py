@@ -2,8 +2,6 @@
 
 import json
 
-import anthropic
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,19 +41,6 @@ REASONED = {
     "summary": [],
     "content": [{"type": "reasoning_text", "text": "Hm, a car."}],
 }
-
-
-@pytest.fixture
-def claude(gateway):
-    url = gateway.url.removesuffix("/v1")
-    with anthropic.Anthropic(base_url=url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(gateway):
-    with openai.OpenAI(base_url=gateway.url, api_key="sk-x", max_retries=0, timeout=20) as client:
-        yield client
 
 
 def test_a_messages_client_asks_a_responses_server(claude, gateway):

@@ -35,6 +35,12 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
     out["tool_choice"] = _tool_choice(given, bool(out["tools"]))
     if user := given.take("user", str):
         out["metadata"] = {"user_id": user}
+    nothing_left(given, service_tier=("auto",))
+    return {name: held for name, held in out.items() if held is not None}
+
+
+def nothing_left(given: Fields, **harmless: tuple[Any, ...]) -> None:
+    """Refuse what of a chat request nobody took, save what changes nothing: the defaults, and those of `harmless`."""
     # The gateway itself has read these two.
     given.take("metadata")
     if options := given.within("stream_options"):
@@ -49,10 +55,9 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
         frequency_penalty=(0,),
         logit_bias=({},),
         modalities=(["text"],),
-        service_tier=("auto",),
+        **harmless,
     )
     given.done()
-    return {name: held for name, held in out.items() if held is not None}
 
 
 def bound(given: Fields) -> int | None:

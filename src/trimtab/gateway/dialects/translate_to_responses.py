@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trimtab.gateway.dialects.fields import Fields
-from trimtab.gateway.dialects.translate_to_messages import bound
+from trimtab.gateway.dialects.translate_to_messages import bound, nothing_left
 
 _INTO = "responses"
 # Members that responses have under the same name.
@@ -31,23 +31,7 @@ def request(body: dict[str, Any]) -> dict[str, Any]:
     }
     if effort := given.take("reasoning_effort", str):
         out["reasoning"] = {"effort": effort}
-    # The gateway itself has read these two.
-    given.take("metadata")
-    if options := given.within("stream_options"):
-        options.harmless(include_usage=(True, False), include_obfuscation=(False,))
-        options.done()
-    given.harmless(
-        n=(1,),
-        logprobs=(False,),
-        top_logprobs=(0,),
-        store=(False,),
-        presence_penalty=(0,),
-        frequency_penalty=(0,),
-        logit_bias=({},),
-        modalities=(["text"],),
-        stop=([],),
-    )
-    given.done()
+    nothing_left(given, stop=([],))
     return {name: held for name, held in out.items() if held is not None}
 
 
