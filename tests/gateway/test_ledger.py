@@ -187,6 +187,12 @@ def test_the_rate_at_its_edges(tmp_path, ledger, clock, offset):
     assert isinstance(ledger.reserve(key, "t", 0, 0), Denial), "the second request still counts"
 
 
+def test_a_key_with_a_rate_of_requests_shows_the_tokens_that_were_really_used(tmp_path, ledger):
+    key, _ = make(tmp_path, requests_per_minute=9)
+    ledger.settle(ledger.reserve(key, "t", 52, 0), 34, 0)
+    assert (ledger.used(key).minute_requests, ledger.used(key).minute_tokens) == (1, 34)
+
+
 def test_tokens_too_many_go_back_and_tokens_more_count_at_once(tmp_path, ledger, clock):
     key, _ = make(tmp_path, tokens_per_minute=100)
     ledger.settle(ledger.reserve(key, "t", 100, 0), 20, 0)

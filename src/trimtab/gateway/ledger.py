@@ -131,7 +131,7 @@ class Ledger:
                 " nanodollars = nanodollars + excluded.nanodollars, last_ns = excluded.last_ns",
                 (key.id, hold.trace_id, nanodollars, now),
             )
-        if key.tokens_per_minute is not None and tokens != hold.tokens:
+        if key.rated and tokens != hold.tokens:
             self._correct(hold, tokens - hold.tokens, now)
 
     def refund(self, hold: Hold) -> None:

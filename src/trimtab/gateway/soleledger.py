@@ -126,7 +126,7 @@ class SoleLedger:
                 run.last_ns = now
                 if run.batch != behind.batch:
                     behind.add(run)
-            if key.tokens_per_minute is not None and tokens != hold.tokens:
+            if key.rated and tokens != hold.tokens:
                 self._correct(balance.window, hold, tokens - hold.tokens, now)
 
     def refund(self, hold: Hold) -> None:
