@@ -14,13 +14,11 @@ for name, value in (
 ):
     os.environ[name] = value
 
-from tests.gateway.conftest import Running, write_config  # noqa: E402
+from tests.gateway.conftest import running  # noqa: E402
 from tests.gateway.dialects.answers import every  # noqa: E402
 from tests.gateway.dialects.conftest import CONFIG  # noqa: E402
-from tests.gateway.upstream import FakeUpstream  # noqa: E402
 from trimtab.gateway.keyring import Ring  # noqa: E402
 from trimtab.gateway.keys import Key  # noqa: E402
-from trimtab.gateway.process import GatewayProcess  # noqa: E402
 
 KEYS = CONFIG.replace("[store]", '[gateway]\nkeys = "optional"\n[store]')
 
@@ -28,10 +26,8 @@ KEYS = CONFIG.replace("[store]", '[gateway]\nkeys = "optional"\n[store]')
 @pytest.fixture(scope="package")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clients")
-    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
-        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-        with GatewayProcess(write_config(folder, upstream, KEYS)) as process:
-            yield Running(upstream, process, folder / "store")
+    with running(folder, KEYS) as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A gateway process before a fake upstream, one pair a test file."""
 
+import contextlib
 import http.client
 import json
 import time
@@ -96,13 +97,20 @@ def write_config(folder: Path, upstream, text=CONFIG) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def running(folder: Path, text=CONFIG):
+    """A gateway of the configuration `text` before a fake upstream; its endpoints' key is in the environment."""
+    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
+        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
+        with GatewayProcess(write_config(folder, upstream, text)) as process:
+            yield Running(upstream, process, folder / "store")
+
+
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gateway")
-    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
-        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-        with GatewayProcess(write_config(folder, upstream)) as process:
-            yield Running(upstream, process, folder / "store")
+    with running(folder) as pair:
+        yield pair
 
 
 @pytest.fixture

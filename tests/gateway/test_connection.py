@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.gateway.conftest import CONFIG, Running, write_config
+from tests.gateway.conftest import CONFIG, Running, running, write_config
 from tests.gateway.faults import Served
 from tests.gateway.upstream import FakeUpstream, Script, answer, usual
 from trimtab.gateway.process import GatewayProcess
@@ -21,11 +21,8 @@ LIMITS = "[gateway]\nmax_header_bytes = 8192\nheader_s = 1.0\nbody_s = 1.0\nunre
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
-        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-        config = write_config(folder, upstream, CONFIG.replace("[gateway]", LIMITS))
-        with GatewayProcess(config) as process:
-            yield Running(upstream, process, folder / "store")
+    with running(folder, CONFIG.replace("[gateway]", LIMITS)) as pair:
+        yield pair
 
 
 @pytest.fixture

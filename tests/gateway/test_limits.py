@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.gateway.conftest import CONFIG, Running, write_config
+from tests.gateway.conftest import CONFIG, Running, running, write_config
 from tests.gateway.upstream import TEXT, FakeUpstream, Script, answer, usual
 from trimtab.config import GatewaySettings
 from trimtab.errors import StoreError, TrimtabError
@@ -44,10 +44,8 @@ def strict(tmp_path_factory):
     """A gateway that requires keys."""
     folder = tmp_path_factory.mktemp("limits")
     text = CONFIG.replace("[gateway]", '[gateway]\nkeys = "required"')
-    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
-        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-        with GatewayProcess(write_config(folder, upstream, text)) as process:
-            yield Running(upstream, process, folder / "store")
+    with running(folder, text) as pair:
+        yield pair
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from trimtab.config import shipped_prices
 from trimtab.deployment import Deployment, StepSpec
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
-from trimtab.gateway.live import Live
+from trimtab.gateway.live import Live, check
 
 ONE = Endpoint(name="one", url="http://127.0.0.1:9/v1", model="m")
 TWO = Endpoint(name="two", url="http://127.0.0.1:9/v1", model="m2")
@@ -69,6 +69,32 @@ def test_a_bad_deployment_is_refused_and_the_old_one_stays(live, lever, bad, wor
     with pytest.raises(ConfigError, match=word):
         live.swap(bad)
     assert live.serving is before
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("http://", "host"),
+        ("http:///v1", "host"),
+        ("http://x:99999/v1", "port"),
+        ("http://x y/v1", "host"),
+        ("http://x/v1\r\nHost: y", "host"),
+        ("http://me:secret@x/v1", "key_env"),
+        ("https://x/v1?api-version=1", "path"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_is_refused_and_tells_no_password(url, word):
+    with pytest.raises(ConfigError, match=word) as refused:
+        check(Endpoint(name="e", url=url))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["sk-one\r\nx-evil: 1", "sk-\u00fc", "sk-one\n"])
+def test_a_key_that_would_begin_a_header_of_its_own_is_refused_and_not_told(monkeypatch, key):
+    monkeypatch.setenv("TRIMTAB_ODD_KEY", key)
+    with pytest.raises(ConfigError, match="TRIMTAB_ODD_KEY") as refused:
+        check(Endpoint(name="e", url="http://x/v1", key_env="TRIMTAB_ODD_KEY"))
+    assert "sk-" not in str(refused.value)
 
 
 def test_a_split_shares_traffic_and_keeps_a_trace_together(live):

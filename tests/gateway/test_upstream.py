@@ -12,7 +12,8 @@ import uvloop
 from tests.gateway.upstream import DONE, TEXT, USAGE_CHUNK, Script, answer
 from trimtab.endpoint import Endpoint
 from trimtab.gateway import attribution, wire
-from trimtab.gateway.chain import Notes, Request
+from trimtab.gateway import pool as pool_module
+from trimtab.gateway.chain import Notes, Request, UpstreamFailed
 from trimtab.gateway.pool import address_of
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import EndState
@@ -174,3 +175,40 @@ def test_the_upstreams_connection_is_used_again_after_a_stream(gateway):
         gateway.ask(STREAM)
     # A client may ask again before the last stream's connection is free: then there are two or three, never eight.
     assert len({seen.peer for seen in gateway.upstream.seen}) <= 3
+
+
+@pytest.mark.parametrize("rested", [True, False])
+def test_a_line_that_the_server_gave_up_meanwhile_is_no_failure(monkeypatch, rested):
+    monkeypatch.setattr(pool_module, "_SAFE_S", 0 if rested else 60)
+    lines = 0
+
+    async def serve(reader, writer):
+        nonlocal lines
+        lines += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(answer()), answer()))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def ask(upstream, url):
+        body = json.dumps(HELLO).encode()
+        endpoint = Endpoint(name="e", url=url)
+        return await upstream.send(Request(body, wire.head(body), (), endpoint, attribution.of([], None), Notes()))
+
+    async def go():
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        upstream = Upstream()
+        await upstream.open()
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        assert (await ask(upstream, url)).body == answer()
+        if rested:
+            assert (await ask(upstream, url)).body == answer()
+        else:
+            with pytest.raises(UpstreamFailed, match="the connection"):
+                await ask(upstream, url)
+        assert (lines, upstream.pool.taken) == (1 + rested, 0)
+        await upstream.close()
+        server.close()
+
+    asyncio.run(asyncio.wait_for(go(), 20))

@@ -17,8 +17,7 @@ import msgspec
 from trimtab import config
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError, StoreError
-from trimtab.gateway import leg
-from trimtab.gateway.disclosure import key_of
+from trimtab.gateway import leg, live
 from trimtab.gateway.telemetry import collector, otlp, semconv
 from trimtab.money import PriceTable
 from trimtab.store import schema
@@ -87,10 +86,10 @@ async def _endpoints(endpoints: Sequence[Endpoint]) -> tuple[list[Check], dict[s
 
 async def _endpoint(client: aiohttp.ClientSession, endpoint: Endpoint, skews: dict[str, float]) -> Check:
     name = f"endpoint {endpoint.name}"
-    if endpoint.key_env and not key_of(endpoint):
-        return Check(name, False, f"wants its key in {endpoint.key_env}: export it first")
-    if not endpoint.url.startswith(("http://", "https://")):
-        return Check(name, False, f"its url is '{endpoint.url}': it must begin with http:// or https://")
+    try:
+        live.check(endpoint)
+    except ConfigError as error:
+        return Check(name, False, str(error))
     # Asked as calls ask it: a server of messages wants its key elsewhere, and a version.
     own = {name.decode(): held.decode("latin-1") for name, held in leg.own(endpoint)}
     headers = {"Accept-Encoding": "identity", **own}

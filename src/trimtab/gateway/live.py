@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import importlib.metadata
 import logging
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +20,8 @@ from trimtab.deployment import Deployment, StepSpec
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError
 from trimtab.gateway.chain import Call, Step, fold
+from trimtab.gateway.disclosure import key_of
+from trimtab.gateway.pool import address_of
 from trimtab.money import PriceTable
 
 log = logging.getLogger("trimtab.gateway")
@@ -79,7 +80,7 @@ class Live:
         if not deployment.endpoints:
             raise ConfigError(f"deployment '{deployment.name}' has no endpoints: give it at least one")
         for endpoint in deployment.endpoints:
-            _check(endpoint)
+            check(endpoint)
         steps = [(spec.lever, load(spec, self._folder)) for spec in deployment.steps]
         return Serving(deployment, fold(steps, self._tail))
 
@@ -126,10 +127,22 @@ def _module(lever: str) -> ModuleType:
     raise ConfigError(f"there is no lever '{lever}': check the name in 'steps'")
 
 
-def _check(endpoint: Endpoint) -> None:
-    if not endpoint.url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"endpoint '{endpoint.name}' has url '{endpoint.url}': it must begin with http:// or https://"
-        )
-    if endpoint.key_env and not os.environ.get(endpoint.key_env):
-        raise ConfigError(f"endpoint '{endpoint.name}' wants its key in {endpoint.key_env}: export it first")
+def check(endpoint: Endpoint) -> None:
+    """ConfigError where `endpoint` could never be asked: its url is none, its key is missing or no header's value."""
+    name, url, key = endpoint.name, endpoint.url, key_of(endpoint)
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"endpoint '{name}' has url '{url}': it must begin with http:// or https://")
+    if "@" in url.split("/")[2]:
+        raise ConfigError(f"endpoint '{name}' has a name or a password in its url: export the key and set key_env")
+    if "?" in url or "#" in url:
+        raise ConfigError(f"endpoint '{name}' has url '{url}': it must end with its path, before any '?' or '#'")
+    try:
+        address_of(url)
+    except ValueError as error:
+        raise ConfigError(f"endpoint '{name}' has url '{url}': it must have a host and a port below 65536") from error
+    if endpoint.key_env and not key:
+        raise ConfigError(f"endpoint '{name}' wants its key in {endpoint.key_env}: export it first")
+    if not (key.isascii() and key.isprintable()):
+        # A line end in it would begin a header of its own.
+        odd = f"a key with line ends or other odd signs in {endpoint.key_env}"
+        raise ConfigError(f"endpoint '{name}' has {odd}: export it anew")

@@ -38,6 +38,8 @@ def address_of(url: str) -> Address:
     parts = urlsplit(url)
     if not parts.hostname:
         raise ValueError("no host")
+    if any(not char.isprintable() or char == " " for char in url):
+        raise ValueError("no address")
     tls = parts.scheme == "https"
     port = parts.port or (443 if tls else 80)
     host = parts.hostname if parts.hostname.isascii() else parts.hostname.encode("idna").decode()

@@ -83,8 +83,8 @@ class Relay:
         return self._error_event(end)
 
     def _can_wait(self, data: bytes) -> bool:
-        """Whether `data` is one whole event that may be read later. Between two events of a stream a processor does
-        other things and comes back slow; many events read at once cost a third of what they cost one by one."""
+        """Whether `data` is one whole event that may be read later: many at once cost less than one by one, between
+        which a processor does other things."""
         return (
             self.end is None
             and not self._splitter.tail

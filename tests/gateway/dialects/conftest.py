@@ -4,10 +4,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.gateway.conftest import Running, write_config
+from tests.gateway.conftest import running
 from tests.gateway.dialects.answers import every
-from tests.gateway.upstream import FakeUpstream
-from trimtab.gateway.process import GatewayProcess
 
 CONFIG = """
 endpoints = [
@@ -39,10 +37,8 @@ version = "test-1"
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dialects")
-    with pytest.MonkeyPatch.context() as patch, FakeUpstream() as upstream:
-        patch.setenv("TRIMTAB_TEST_KEY", "sk-of-the-gateway")
-        with GatewayProcess(write_config(folder, upstream, CONFIG)) as process:
-            yield Running(upstream, process, folder / "store")
+    with running(folder, CONFIG) as pair:
+        yield pair
 
 
 @pytest.fixture

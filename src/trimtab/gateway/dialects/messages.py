@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.gateway import wire
-from trimtab.gateway.assembly import Pieces, joined, merge
+from trimtab.gateway.assembly import Pieces, joined, lay, merge
 from trimtab.gateway.dialects.protocol import Answer, Reading
 from trimtab.gateway.wire import Head, Problem
 
@@ -102,7 +102,7 @@ def _extend(block: dict[str, Any], delta: dict[str, Any]) -> None:
             block[name] = pieces if isinstance(pieces, Pieces) else Pieces()
             block[name].append(held)
         elif name != "type":
-            merge(block, {name: held})
+            lay(block, name, held)
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
