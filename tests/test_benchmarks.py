@@ -32,8 +32,10 @@ def test_each_event_of_a_paced_stream_is_seen_with_how_late_it_came(bench, upstr
     sample = asyncio.run(went)
     assert len(sample.seconds) == 1
     assert len(sample.late_ms) == 62
-    assert 63 * 0.02 < sample.seconds[0] < 5
-    assert sample.late_ms[0] > -2
+    # A loop's timers count whole milliseconds: an event may leave a little before it is due.
+    early_s = 0.002
+    assert 63 * 0.02 - early_s < sample.seconds[0] < 5
+    assert sample.late_ms[0] > -early_s * 1000
 
 
 def test_a_server_that_answers_otherwise_stops_the_measurement(bench, upstream):
