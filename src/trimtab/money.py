@@ -11,6 +11,7 @@ import msgspec
 
 # More tokens than any call can have: a number beyond it is nonsense, and would not fit the store.
 _MAX_COUNT = 2**40
+_MAIN = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -84,6 +85,14 @@ class PriceTable(msgspec.Struct, frozen=True):
 
 def nanodollars(price: Price, usage: Usage) -> int:
     """Σ over usage classes of tokens × USD per million, in nano-dollars (1 USD per million tokens = 1,000 a token)."""
+    if not (
+        usage.cache_read_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or usage.reasoning_tokens
+        or usage.batch
+    ):
+        return round((usage.input_tokens * price.input + usage.output_tokens * price.output) * 1000)
     read = price.input if price.cache_read is None else price.cache_read
     write = price.input if price.cache_write is None else price.cache_write
     write_1h = write if price.cache_write_1h is None else price.cache_write_1h
@@ -112,14 +121,17 @@ def usage_of(raw: Any) -> Usage | None:
     """
     if not isinstance(raw, dict) or not _is_readable(raw):
         return None
-    given = _count(raw, "prompt_tokens") or _count(raw, "input_tokens")
-    output = _count(raw, "completion_tokens") or _count(raw, "output_tokens")
+    # Readable: each of these is a count, or None.
+    given = raw.get("prompt_tokens") or raw.get("input_tokens") or 0
+    output = raw.get("completion_tokens") or raw.get("output_tokens") or 0
     read, written, written_1h, included = _cached(raw)
     if not included or read + written > given:
         given += read + written
-    details = raw.get("completion_tokens_details") or raw.get("output_tokens_details")
-    reasoning = _count(details, "reasoning_tokens") or _count(details, "thinking_tokens")
-    reasoning = reasoning or _count(raw, "reasoning_tokens")
+    reasoning = 0
+    if details := raw.get("completion_tokens_details") or raw.get("output_tokens_details"):
+        reasoning = _count(details, "reasoning_tokens") or _count(details, "thinking_tokens")
+    if "reasoning_tokens" in raw:
+        reasoning = reasoning or _count(raw, "reasoning_tokens")
     if reasoning > output or (reasoning and _count(raw, "total_tokens") == given + output + reasoning):
         output += reasoning
     return Usage(
@@ -140,16 +152,24 @@ def _cached(raw: dict[str, Any]) -> tuple[int, int, int, bool]:
         for_5m, for_1h = _count(kinds, "ephemeral_5m_input_tokens"), _count(kinds, "ephemeral_1h_input_tokens")
         written = max(_count(raw, "cache_creation_input_tokens"), for_5m + for_1h)
         return _count(raw, "cache_read_input_tokens"), written, for_1h, "prompt_tokens" in raw
-    details = raw.get("prompt_tokens_details") or raw.get("input_tokens_details")
-    read = _count(details, "cached_tokens") or _count(raw, "prompt_cache_hit_tokens")
-    return read, _count(details, "cache_write_tokens"), 0, True
+    read = written = 0
+    if details := raw.get("prompt_tokens_details") or raw.get("input_tokens_details"):
+        read, written = _count(details, "cached_tokens"), _count(details, "cache_write_tokens")
+    if not read and "prompt_cache_hit_tokens" in raw:
+        read = _count(raw, "prompt_cache_hit_tokens")
+    return read, written, 0, True
 
 
 def _is_readable(raw: dict[str, Any]) -> bool:
     """Whether it has a count of input or output, and none that is no count."""
-    names = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
-    main = [raw[name] for name in names if raw.get(name) is not None]
-    return bool(main) and all(type(number) is int and 0 <= number < _MAX_COUNT for number in main)
+    found = False
+    for name in _MAIN:
+        number = raw.get(name)
+        if number is not None:
+            if type(number) is not int or not 0 <= number < _MAX_COUNT:
+                return False
+            found = True
+    return found
 
 
 def _count(holder: Any, name: str) -> int:

@@ -158,6 +158,7 @@ class Served:
         protocol = functools.partial(Connection, services.live, services.meter.refused)
         config = uvicorn.Config(
             self.gateway,
+            interface="asgi3",
             http=protocol,
             ws="none",
             lifespan="on",

@@ -16,6 +16,8 @@ from trimtab.gateway.live import Live
 from trimtab.money import Cost, Usage
 from trimtab.trace import Call, EndState
 
+_NO_USAGE = Usage()
+
 
 class Account:
     """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
@@ -26,7 +28,7 @@ class Account:
         self.began = time.perf_counter()
         self.live = live
         self.deployment = live.serving.deployment.name
-        self.headers = tuple(headers)
+        self.headers = headers if isinstance(headers, tuple) else tuple(headers)
         self.notes = Notes()
         self.body = b""
         self.key = ""
@@ -43,10 +45,16 @@ class Account:
         self.finish_reason: str | None = None
         self.response: bytes | dict[str, Any] | None = None
         self.size = 0
-        self._priced: tuple[str, Usage | None, Cost | None] = ("", None, None)
+        self._priced: Cost | None = None
+        self._priced_for: tuple[str, Usage | None] = ("", None)
 
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.began) * 1e3
+
+    def attributed(self) -> Attribution:
+        """Who makes the call. A call that belongs to no trace is one of its own, of the same id: ids that begin with
+        their time lie beside one another in the store's index."""
+        return attribution.of(self.headers, self.head, spans=self.live.spans, alone=self.id)
 
     def answered(self, answer: Answer, whole: bool = True) -> None:
         """Note what the answer says of itself. The usage of one that is not `whole` is only what was counted so far."""
@@ -101,9 +109,11 @@ class Account:
         if self.usage is None or not model:
             return None, ""
         # Asked twice of most answers, for the header and for the record.
-        if self._priced[:2] != (model, self.usage):
-            self._priced = (model, self.usage, self.live.prices.cost(model, self.usage))
-        cost = self._priced[2]
+        name, usage = self._priced_for
+        if usage is not self.usage or name != model:
+            self._priced = self.live.prices.cost(model, self.usage)
+            self._priced_for = model, self.usage
+        cost = self._priced
         if cost is None:
             self.live.warn_unpriced(model)
             return None, ""
@@ -111,10 +121,9 @@ class Account:
 
     def call(self, end: EndState) -> Call:
         """The finished call."""
-        who = self.who or attribution.of(self.headers, None)
+        who = self.who or self.attributed()
         nanodollars, table = self.cost()
-        key = {"trimtab.key": self.key} if self.key else {}
-        given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
+        endpoint, head, usage = self.notes.endpoint, self.head, self.usage
         return Call(
             id=self.id,
             trace_id=who.trace_id,
@@ -127,24 +136,33 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
+            tags=self._tags(who),
             operation=self.operation,
-            endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
+            endpoint=endpoint.name if endpoint is not None else "",
             deployment=self.deployment,
-            request_model=self.asked,
+            request_model=head.model if head is not None else "",
             response_model=self.response_model,
-            stream=self.head is not None and self.head.streamed,
+            stream=head is not None and head.stream is True,
             status=self.status,
             finish_reason=self.finish_reason,
             error=self._scrubbed(self.error) if self.error else self.error,
             ttft_ms=self.ttft_ms,
             overhead_ms=self.overhead_ms,
-            usage=self.usage or Usage(),
+            usage=_NO_USAGE if usage is None else usage,
             raw_usage=self.raw_usage,
             cost_nanodollars=nanodollars,
             price_table=table,
             priced_as=self.priced_as,
         )
+
+    def _tags(self, who: Attribution) -> dict[str, str]:
+        """The client's, and over them ours."""
+        tags = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")} if who.tags else {}
+        for name, held in self.notes.tags().items():
+            tags[name] = self._scrubbed(held)
+        if self.key:
+            tags["trimtab.key"] = self.key
+        return tags
 
     def _scrubbed(self, text: str) -> str:
         """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -16,7 +15,6 @@ from trimtab.deployment import Deployment
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import http
 from trimtab.gateway.chat import Exchange, Services
-from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.dialects.table import DIALECTS
 from trimtab.gateway.passthrough import Passthrough, kept_below
 from trimtab.gateway.reload import Reloader
@@ -58,8 +56,9 @@ class Gateway:
             "/health/ready": {"GET": self.ready},
             "/metrics": {"GET": self.metrics},
         }
+        self.dialects = {dialect.path: dialect for dialect in DIALECTS}
         self.routes: dict[str, dict[str, Handler]] = {
-            **{dialect.path: {"POST": functools.partial(self.exchange, dialect)} for dialect in DIALECTS},
+            **{path: {"POST": self.exchange} for path in self.dialects},
             "/v1/models": {"GET": self.models},
             "/v1/scores": {"POST": self.scores},
             **watched,
@@ -69,13 +68,20 @@ class Gateway:
             **watched,
         }
 
-    async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+    def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> Coroutine[Any, Any, None]:
         if scope["type"] == "lifespan":
-            return await self.lifespan(receive, send)
+            return self.lifespan(receive, send)
+        dialect = self.dialects.get(scope["path"])
+        if dialect is not None and scope["method"] == "POST" and scope["server"] != self.admin:
+            return Exchange(self.services, dialect, scope, receive, send).run()
+        return self.other(scope, receive, send)
+
+    async def other(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """What is no request to a model."""
         try:
             await self.handler(scope)(scope, receive, send)
         except http.ClientGone:
-            return None
+            return
         except asyncio.CancelledError:
             # At the end of the drain; what was cut has its record, and its connection is closed for it.
             if not self.draining:
@@ -115,8 +121,8 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def exchange(self, dialect: Dialect, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        await Exchange(self.services, dialect, scope, receive, send).run()
+    async def exchange(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        await Exchange(self.services, self.dialects[scope["path"]], scope, receive, send).run()
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         key = self.services.limits.identify(scope["headers"])

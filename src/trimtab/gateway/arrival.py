@@ -29,12 +29,12 @@ class Arrival(AsyncIterator[bytes]):
     stops its work.
     """
 
-    def __init__(self, line: Line, endpoint: Endpoint, give: Callable[[Line], None]) -> None:
+    def __init__(self, line: Line, endpoint: Endpoint, strike: Strike, give: Callable[[Line], None]) -> None:
         self._line = line
         self._give = give
         self._endpoint = endpoint
-        self._strike = Strike(endpoint)
-        self._loop = asyncio.get_running_loop()
+        self._strike = strike
+        self._loop = line.loop
         self._began = self._loop.time()
         self._held: list[bytes] = []
         self._is_closed = False
@@ -46,15 +46,19 @@ class Arrival(AsyncIterator[bytes]):
 
     def _reader(self) -> Callable[[], Awaitable[bytes]]:
         line = self._line
-        coding = next((held for name, held in line.headers if name.lower() == b"content-encoding"), b"")
+        coding = line.fields.get(b"content-encoding")
+        if coding is None:
+            return line.read
         try:
             return Unpacked(line.read, coding).read if is_packed(coding) else line.read
         except PackedWrongly as error:
-            line.close()
+            self.close()
             raise self._cut(str(error), "upstream_cut", EndState.UPSTREAM_ERROR) from error
 
     async def whole(self, limit: int) -> bytes:
         """A plain answer's body; UpstreamFailed also beyond `limit` bytes."""
+        if self.can_pour and (all_of_it := self._line.rest()) is not None and len(all_of_it) <= limit:
+            return self._strike(all_of_it)
         pieces: list[bytes] = []
         size = 0
         while data := await self._read("upstream_cut", EndState.UPSTREAM_ERROR):

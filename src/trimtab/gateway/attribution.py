@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from trimtab.gateway import ids, vendors, wire
+from trimtab.gateway.letterhead import once
 from trimtab.trace import json_value
 
 OWN_PREFIX = b"x-trimtab-"
@@ -26,6 +27,7 @@ _MOST_NAMES = 1000
 # W3C: a list of at most so many members; a longer one is cut.
 _MOST_MEMBERS = 180
 _FIELDS = ("workflow", "agent", "session", "user")
+_OWN_FIELDS = tuple((field.encode(), field) for field in _FIELDS)
 _BAGGAGE = {
     "workflow": ("gen_ai.workflow.name", "langfuse_trace_name"),
     "agent": ("gen_ai.agent.name",),
@@ -70,12 +72,39 @@ class Attribution(msgspec.Struct, frozen=True):
         return self.carried or f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
-def of(headers: Iterable[tuple[bytes, bytes]], head: wire.Head | None, *, spans: bool = True) -> Attribution:
+def of(
+    headers: Iterable[tuple[bytes, bytes]], head: wire.Head | None, *, spans: bool = True, alone: str = ""
+) -> Attribution:
     """Attribution from lower-case `headers` and the decoded `head` (None: a body that could not be read).
 
-    Without a `traceparent`, all calls of one session share a trace id derived from the session's id. Where no `spans`
-    of ours are exported, a caller's `traceparent` goes on as it came: nobody could find a parent of ours.
+    Without a `traceparent`, all calls of one session share a trace id derived from the session's id, and a call without
+    either has a trace of its own, `alone` where given. Where no `spans` of ours are exported, a caller's `traceparent`
+    goes on as it came: nobody could find a parent of ours.
     """
+    own, w3c, foreign = once(_by_kind, headers)
+    sources = _sources(own, w3c, foreign, head)
+    if not (sources or w3c or own or foreign):
+        return Attribution(trace_id=alone or ids.digits(32), span_id=ids.digits(16))
+    fields = dict.fromkeys(_FIELDS, "")
+    for source in reversed(sources):
+        fields.update(source)
+    given = _text(w3c.get(b"traceparent")).strip()
+    trace_id, parent, flags = _trace(given, fields["session"])
+    return Attribution(
+        trace_id=trace_id or alone or ids.digits(32),
+        span_id=ids.digits(16),
+        parent_id=clean(_text(own.get(b"parent"))) or parent,
+        tags=_all_tags(own, foreign),
+        flags=flags,
+        carried=given if parent and not spans else "",
+        **fields,
+    )
+
+
+def _by_kind(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> tuple[dict[bytes, bytes], dict[bytes, bytes], dict[bytes, bytes]]:
+    """Our own headers without their prefix, W3C's, and those of known vendors."""
     own: dict[bytes, bytes] = {}
     w3c: dict[bytes, bytes] = {}
     foreign: dict[bytes, bytes] = {}
@@ -91,22 +120,7 @@ def of(headers: Iterable[tuple[bytes, bytes]], head: wire.Head | None, *, spans:
         else:
             # W3C lets a list come in several headers.
             w3c[name] = w3c[name] + b"," + held if name in w3c else held
-    fresh = ids.digits(48)
-    sources = _sources(own, w3c, foreign, head)
-    if not (sources or w3c or own or foreign):
-        return Attribution(trace_id=fresh[:32], span_id=fresh[32:])
-    fields = {field: next((source[field] for source in sources if field in source), "") for field in _FIELDS}
-    given = _text(w3c.get(b"traceparent")).strip()
-    trace_id, parent, flags = _trace(given, fields["session"])
-    return Attribution(
-        trace_id=trace_id or fresh[:32],
-        span_id=fresh[32:],
-        parent_id=clean(_text(own.get(b"parent"))) or parent,
-        tags=_all_tags(own, foreign),
-        flags=flags,
-        carried=given if parent and not spans else "",
-        **fields,
-    )
+    return own, w3c, foreign
 
 
 class _Kinds(dict[bytes, Any]):
@@ -135,7 +149,7 @@ def _sources(
     """What each source says, the first one first: only the fields that it has, cleaned."""
     found: list[Mapping[str, Any]] = []
     if own:
-        found.append({field: _text(own.get(field.encode())) for field in _FIELDS})
+        found.append({field: _text(own[name]) for name, field in _OWN_FIELDS if name in own})
     if b"baggage" in w3c:
         found.append(_named(baggage(_text(w3c[b"baggage"])), _BAGGAGE))
     if foreign:

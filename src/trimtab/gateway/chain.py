@@ -30,6 +30,7 @@ class Notes:
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
     is still open of the upstream's streams; `source` is a translated answer as its provider gave it;
+    `read` is a plain answer's body and what was read of it;
     `cache` is "off", or what a step that keeps answers found: "hit" or "miss".
     """
 
@@ -42,6 +43,7 @@ class Notes:
         self.on_end: Callable[[EndState], None] | None = None
         self.closers: list[Callable[[], None]] = []
         self.source: Answer | Reading | None = None
+        self.read: tuple[bytes, Answer] | None = None
         self.cache = "off"
 
     def tags(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from trimtab.gateway import attribution, guard, http, wire
 from trimtab.gateway.account import Account
 from trimtab.gateway.arrival import Arrival
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
-from trimtab.gateway.cycle import WATCH, WRITE
+from trimtab.gateway.cycle import CYCLE
 from trimtab.gateway.dialects.protocol import Answer, Dialect
 from trimtab.gateway.keys import Key
 from trimtab.gateway.limits import Limits, Reservation
@@ -60,7 +60,7 @@ class Exchange:
         self.relaying: Relay | None = None
         self.answered = False
         self.gone = False
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Answer the request. A client that hangs up cancels the upstream call at once."""
@@ -100,16 +100,15 @@ class Exchange:
 
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
-        self.scope["extensions"][WATCH](self._hung_up)
+        self.scope["extensions"][CYCLE].watch(self._hung_up)
 
     def unwatch(self) -> None:
         """The answer is whole: the client may leave."""
-        self.scope["extensions"][WATCH](None)
+        self.scope["extensions"][CYCLE].watch(None)
 
-    def _hung_up(self) -> None:
-        if self._task is not None:
-            self.gone = True
-            self._task.cancel()
+    def _hung_up(self, task: asyncio.Task[None]) -> None:
+        self.gone, self._task = True, task
+        task.cancel()
 
     async def break_off(self) -> None:
         """The gateway stops and this has not ended in time: say so to the client."""
@@ -139,7 +138,7 @@ class Exchange:
         try:
             account.head = head = wire.head(account.body)
         finally:
-            account.who = who = attribution.of(account.headers, account.head, spans=account.live.spans)
+            account.who = who = account.attributed()
         guard.check_choices(head.n, account.live.bounds.max_n)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:
@@ -163,7 +162,8 @@ class Exchange:
         account, content = self.account, reply.body or b""
         account.status = reply.status
         account.size += len(content)
-        if answer := self.dialect.answer(content):
+        read = account.notes.read
+        if answer := read[1] if read is not None and read[0] is content else self.dialect.answer(content):
             account.answered(answer)
         if reply.status < 400:
             account.response = content
@@ -174,7 +174,7 @@ class Exchange:
             headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
         self.unwatch()
         self.answered = True
-        await http.send_body(self.send, reply.status, content, headers)
+        await self.scope["extensions"][CYCLE].answer(reply.status, headers, content)
         return EndState.COMPLETE if reply.status < 400 else EndState.UPSTREAM_ERROR
 
     async def relay(self, reply: Reply, chunks: AsyncIterator[bytes]) -> EndState:
@@ -213,7 +213,7 @@ class Exchange:
 
     async def pour(self, relay: Relay, arrival: Arrival) -> bytes:
         """As `forward`, each piece written the moment it comes."""
-        write, last = self.scope["extensions"][WRITE], b""
+        write, last = self.scope["extensions"][CYCLE].write, b""
 
         def take(data: bytes) -> bool:
             nonlocal last
@@ -249,7 +249,7 @@ class Exchange:
 
     async def send_error(self, error: TrimtabError) -> None:
         account = self.account
-        account.who = account.who or attribution.of(account.headers, None)
+        account.who = account.who or account.attributed()
         account.status, content = http.refusal(error, self.dialect)
         account.error = str(error)
         account.key = account.key or getattr(error, "key", "")

@@ -12,11 +12,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trimtab.config import GatewaySettings
 from trimtab.gateway import wire
-from trimtab.gateway.cycle import WATCH, WRITE, Bell, Cycle
+from trimtab.gateway.cycle import CYCLE, Cycle
+from trimtab.gateway.letterhead import Letterhead
 from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Counter
 from trimtab.gateway.passthrough import is_passed_on
@@ -44,7 +46,11 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
         self._messages = 0
+        # Bytes of the part under way that came before, and those that are being read just now.
         self._fed = 0
+        self._feeding = 0
+        self._length = b""
+        self._letterhead = Letterhead()
         self._too_large = False
         self._leaving = False
         self._passed_on = False
@@ -71,7 +77,14 @@ class Connection(HttpToolsProtocol):
         if self._leaving:
             return
         before, messages = self._phase, self._messages
-        super().data_received(data)
+        self._feeding = len(data)
+        self._rests_since = None
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade:
+            pass  # What a client would like to speak instead is not spoken here.
         if self._phase is before and before is not _IDLE and messages == self._messages:
             self._grow(len(data))
             if self._phase is _BODY and self._passed_on:
@@ -80,63 +93,92 @@ class Connection(HttpToolsProtocol):
             self._watch()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._length = b""
         self._phase = _HEAD
         self._messages += 1
         self._fed = 0
 
     def on_headers_complete(self) -> None:
-        size = len(self.url)
-        for name, value in self.headers:
-            size += len(name) + len(value) + 4
-        if size > self.bounds.max_header_bytes:
-            self._too_large = True
-            raise _TooLarge
+        if self._fed + self._feeding > self.bounds.max_header_bytes:
+            # Some of it may be a body, or another request.
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > self.bounds.max_header_bytes:
+                self._too_large = True
+                raise _TooLarge
         self._phase = _BODY
         self._fed = 0
-        self._begin()
+        raw_path, _, query = self.url.partition(b"?")
+        if not raw_path.startswith(b"/") or b"#" in raw_path:
+            parts = httptools.parse_url(self.url)
+            raw_path, query = parts.path or b"/", parts.query or b""
+        path = raw_path.decode("latin-1")
+        if "%" in path:
+            path = unquote(path)
         # Files have no size that is too large here, and all the time they need while they come.
-        self._passed_on = is_passed_on(self.scope["path"])
+        self._passed_on = is_passed_on(path)
+        given = tuple(self.headers)
+        if self._letterhead != given:
+            self._letterhead = Letterhead(given)
+        parser = self.parser
+        version = parser.get_http_version()
+        scope: Any = {
+            "type": "http",
+            "http_version": version,
+            "method": parser.get_method().decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._letterhead,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+        }
         # What comes as a trailer is not part of what was asked.
         self.headers = []
+        self._begin(scope, version != "1.0" and parser.should_keep_alive())
 
-    def _begin(self) -> None:
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self._length = value
+            return
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def _begin(self, scope: Any, keep_alive: bool) -> None:
         """Start the request whose headers are there, or queue it behind the one that is being answered."""
-        scope: Any = self.scope
-        path, _, query = self.url.partition(b"?")
-        if not path.startswith(b"/") or b"#" in path:
-            parts = httptools.parse_url(self.url)
-            path, query = parts.path or b"/", parts.query or b""
-        scope["method"] = self.parser.get_method().decode("ascii")
-        scope["path"] = unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
-        scope["raw_path"], scope["query_string"] = path, query
-        version = self.parser.get_http_version()
-        if version != "1.1":
-            scope["http_version"] = version
         before = self.cycle
-        self.cycle = cycle = Cycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=Bell(),  # type: ignore[arg-type]
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        scope["extensions"] = {WATCH: cycle.watch, WRITE: cycle.write}
+        self.cycle = cycle = Cycle(self, scope, self._length, keep_alive)
+        scope["extensions"] = {CYCLE: cycle}
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.task = task = self.loop.create_task(app(cycle.scope, cycle.receive, cycle.send))
+        self.tasks.add(task)
+        task.add_done_callback(cycle.ended)
+
+    def on_body(self, body: bytes) -> None:
+        cycle: Any = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+
     def on_message_complete(self) -> None:
         self._phase = _IDLE
-        super().on_message_complete()
+        cycle: Any = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """What uvicorn does here, with one clock for a connection's rests instead of a new one for each."""
@@ -152,7 +194,7 @@ class Connection(HttpToolsProtocol):
             self._rest(self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
-        """Bytes came, or the connection is lost."""
+        """The connection is lost."""
         self._rests_since = None
 
     def _rest(self, limit_s: float) -> None:

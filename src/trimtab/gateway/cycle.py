@@ -7,17 +7,22 @@ write, and who answers is told of a hang-up by a call instead of waiting for it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-# The key in `scope["extensions"]` of the function that takes what is to be called when the client hangs up.
-WATCH = "trimtab.watch"
-# And of the one that takes the next piece of a begun answer at once; whether there is room for more at the client's.
-WRITE = "trimtab.write"
+from trimtab.gateway import wire
+
+# The key in `scope["extensions"]` of the Cycle: `watch`, `write` and `answer` are more than ASGI has.
+CYCLE = "trimtab.cycle"
+Gone = Callable[["asyncio.Task[None]"], None]
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+def _nothing() -> None:
+    """There is nobody left to tell."""
 
 
 class Bell:
@@ -45,12 +50,59 @@ class Bell:
 
 
 class Cycle(RequestResponseCycle):
-    """`gone` is called once when the client hangs up before its answer is whole."""
+    """`length` is the request's Content-Length, if any. `gone` is called once, with the request's `task`, when the
+    client hangs up before its answer is whole."""
 
-    gone: Callable[[], None] | None = None
+    task: asyncio.Task[None]
+    gone: Gone | None = None
+    disconnected = response_started = response_complete = False
+    chunked_encoding: bool | None = None
+    expected_content_length = 0
+    more_body = True
     _head: bytes = b""
 
-    def watch(self, gone: Callable[[], None] | None) -> None:
+    def __init__(self, connection: HttpToolsProtocol, scope: Any, length: bytes, keep_alive: bool) -> None:
+        # uvicorn's own, without what is always the same here.
+        self.scope = scope
+        self.transport = connection.transport
+        self.flow = connection.flow
+        self.logger = connection.logger
+        self.message_event = Bell()  # type: ignore[assignment]
+        self.on_response = connection.on_response_complete
+        self._tasks = connection.tasks
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = connection.expect_100_continue
+        self.length = length
+        self.body = bytearray()
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """The request's task is over: without an answer that is whole, something is wrong with this program."""
+        self._tasks.discard(task)
+        self.on_response = _nothing
+        error = None if task.cancelled() else task.exception()
+        if error is None and (self.response_complete or self.disconnected):
+            return
+        if error is not None:
+            self.logger.error("a request failed", exc_info=error)
+        if self.response_started or self.disconnected:
+            self.transport.close()
+        else:
+            self.keep_alive = False
+            content = wire.error_body("the gateway failed: look at its log", "server_error", code="internal_error")
+            headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)))
+            self._start({"status": 500, "headers": headers})
+            self._go_on(content, more=False)
+
+    def whole(self) -> bytes | None:
+        """The request's body, where all of it has come; once, instead of `receive`."""
+        if self.more_body or self.disconnected or self.response_complete:
+            return None
+        body, self.body = bytes(self.body), bytearray()
+        self.message_event.clear()
+        self.flow.resume_reading()
+        return body
+
+    def watch(self, gone: Gone | None) -> None:
         """Call `gone` when the client hangs up, at once where it has; None: do not."""
         self.gone = gone
         if gone is not None and self.disconnected:
@@ -62,7 +114,7 @@ class Cycle(RequestResponseCycle):
         self.message_event.set()
         gone, self.gone = self.gone, None
         if gone is not None:
-            gone()
+            gone(self.task)
 
     def write(self, data: bytes) -> bool:
         """Send the next piece of a begun answer; False where `send` should wait for room before the next one."""
@@ -71,6 +123,19 @@ class Cycle(RequestResponseCycle):
         elif not self.disconnected:
             self._go_on(data, more=True)
         return not self.flow.write_paused
+
+    async def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a whole answer; `headers` without its length."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        self.response_started = True
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        last = b"" if self.keep_alive else b"connection: close\r\n"
+        first = _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status
+        self.transport.write(b"%b%bcontent-length: %d\r\n%b\r\n%b" % (first, lines, len(body), last, body))
+        self._complete()
 
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
@@ -123,9 +188,12 @@ class Cycle(RequestResponseCycle):
                 raise RuntimeError("the answer is not as long as its content-length says")
             self._write(body)
         if not more:
-            self.response_complete = True
-            self.gone = None
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
+            self._complete()
+
+    def _complete(self) -> None:
+        self.response_complete = True
+        self.gone = None
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()

@@ -9,8 +9,10 @@ import msgspec
 
 from trimtab.errors import RequestRefused, TrimtabError
 from trimtab.gateway import guard
+from trimtab.gateway.cycle import CYCLE
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.protocol import Dialect
+from trimtab.gateway.letterhead import once
 from trimtab.gateway.wire import Problem
 
 Scope = MutableMapping[str, Any]
@@ -29,10 +31,14 @@ class ClientGone(Exception):
 async def body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The request's body; RequestRefused 413 above `limit` bytes and 415 where it is packed, ClientGone where the
     client hung up."""
-    guard.check_headers(scope["headers"])
-    declared = next((held for name, held in scope["headers"] if name == b"content-length"), b"0")
-    if declared.isdigit() and int(declared) > limit:
+    once(guard.check_headers, scope["headers"])
+    cycle = scope["extensions"][CYCLE]
+    if cycle.length and int(cycle.length) > limit:
         raise _too_large(limit)
+    if (content := cycle.whole()) is not None:
+        if len(content) > limit:
+            raise _too_large(limit)
+        return content  # type: ignore[no-any-return]
     pieces: list[bytes] = []
     size = 0
     while True:

@@ -6,7 +6,7 @@ So a fallback may speak another dialect than the first choice, and steps see the
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Self
 
 import msgspec
@@ -29,12 +29,14 @@ class Interpreter:
     def __init__(self, attempt: Call) -> None:
         self._attempt = attempt
 
-    async def send(self, request: Request) -> Reply:
+    def send(self, request: Request) -> Awaitable[Reply]:
         """NotSpoken 400 names what the endpoint's dialect has no word for."""
+        request.notes.source = None
+        same = request.endpoint.dialect == request.dialect.spoken_by
+        return self._attempt(request) if same else self._cross(request)
+
+    async def _cross(self, request: Request) -> Reply:
         notes, endpoint = request.notes, request.endpoint
-        notes.source = None
-        if endpoint.dialect == request.dialect.spoken_by:
-            return await self._attempt(request)
         notes.endpoint = endpoint
         try:
             crossing = table.crossing(request.dialect, endpoint)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from trimtab.endpoint import Endpoint
 from trimtab.gateway.attribution import OWN_PREFIX
 from trimtab.gateway.disclosure import KEYS, Strike, key_of
+from trimtab.gateway.letterhead import once
 from trimtab.gateway.pool import Address
+
+if TYPE_CHECKING:
+    from trimtab.gateway.chain import Request
 
 # Headers that belong to one connection, or that this gateway writes itself.
 _OWN_LEG = frozenset(
@@ -36,14 +41,40 @@ def sent(headers: Headers, endpoint: Endpoint, traceparent: str) -> list[tuple[b
 
     A server of messages looks for its key in `x-api-key`, all others in `Authorization`.
     """
-    dropped = _DROPPED_WITH_KEYS if endpoint.key_env else _OWN_LEG
-    going = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN_PREFIX)]
-    names = {pair[0] for pair in going}
+    kept = once(_kept_without_keys if endpoint.key_env else _kept, headers)
+    return [*kept.pairs, *_ours(endpoint, traceparent, kept.names)]
+
+
+class _Kept(NamedTuple):
+    """Headers that go on: as they are, by name, and as they are written."""
+
+    pairs: list[tuple[bytes, bytes]]
+    names: set[bytes]
+    written: bytes
+
+
+def _kept(headers: Headers, dropped: frozenset[bytes] = _OWN_LEG) -> _Kept:
+    pairs = [pair for pair in headers if pair[0] not in dropped and not pair[0].startswith(OWN_PREFIX)]
+    return _Kept(pairs, {name for name, _ in pairs}, _written(pairs))
+
+
+def _kept_without_keys(headers: Headers) -> _Kept:
+    return _kept(headers, _DROPPED_WITH_KEYS)
+
+
+def _written(pairs: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+
+
+def _ours(endpoint: Endpoint, traceparent: str, given: set[bytes]) -> list[tuple[bytes, bytes]]:
+    """What the gateway says itself, beside the client's headers of the names `given`."""
     # Bytes that are read on the way must not be packed.
-    going += ((b"accept-encoding", b"identity"), (b"traceparent", traceparent.encode()))
-    if b"content-type" not in names:
-        going.append((b"content-type", b"application/json"))
-    return going + [pair for pair in own(endpoint) if pair[0] not in names]
+    pairs = [(b"accept-encoding", b"identity"), (b"traceparent", traceparent.encode())]
+    if b"content-type" not in given:
+        pairs.append((b"content-type", b"application/json"))
+    if endpoint.key_env or endpoint.dialect == "messages":
+        pairs += [pair for pair in own(endpoint) if pair[0] not in given]
+    return pairs
 
 
 def own(endpoint: Endpoint) -> list[tuple[bytes, bytes]]:
@@ -57,15 +88,16 @@ def own(endpoint: Endpoint) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-def head(address: Address, path: str, query: str, headers: Headers, length: int) -> bytes:
-    """The bytes of a POST of `length` bytes to the API's `path`, up to the empty line."""
-    target = address.path + path.removeprefix("/v1").encode()
-    if query:
-        target += b"?" + query.encode("latin-1")
-    lines = [b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d" % (target, address.host_header, length)]
-    lines += [name + b": " + held for name, held in headers]
-    lines.append(b"\r\n")
-    return b"\r\n".join(lines)
+def head(address: Address, request: Request, length: int) -> bytes:
+    """The bytes of `request` with a body of `length` bytes, up to the empty line; headers as `sent` gives them."""
+    endpoint = request.endpoint
+    target = address.path + request.dialect.path.removeprefix("/v1").encode()
+    if request.query:
+        target += b"?" + request.query.encode("latin-1")
+    kept = once(_kept_without_keys if endpoint.key_env else _kept, request.headers)
+    ours = _written(_ours(endpoint, request.who.traceparent, kept.names))
+    first = b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-length: %d" % (target, address.host_header, length)
+    return b"%b\r\n%b%b\r\n" % (first, kept.written, ours)
 
 
 def crossed(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
@@ -85,10 +117,11 @@ def _key_header(endpoint: Endpoint) -> tuple[bytes, bytes]:
     return (b"x-api-key", b"") if endpoint.dialect == "messages" else (b"authorization", b"Bearer ")
 
 
-def returned(headers: Headers, endpoint: Endpoint) -> tuple[tuple[bytes, bytes], ...]:
-    """The model server's headers, lower-case, without those of its own leg and without its key."""
-    strike = Strike(endpoint)
-    lower = ((name.lower(), held) for name, held in headers)
-    return tuple(
-        (name, strike(held)) for name, held in lower if name not in _NOT_RETURNED and not _UNSOUND.search(held)
-    )
+def returned(headers: Headers, strike: Strike) -> tuple[tuple[bytes, bytes], ...]:
+    """The model server's headers, lower-case, without those of its own leg and without the key that `strike` knows."""
+    kept = [
+        (lower, strike(held) if strike.key else held)
+        for name, held in headers
+        if (lower := name.lower()) not in _NOT_RETURNED and not _UNSOUND.search(held)
+    ]
+    return tuple(kept)

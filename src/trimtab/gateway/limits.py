@@ -24,6 +24,7 @@ from trimtab.gateway.account import Account
 from trimtab.gateway.admission import Busy, Denial, Hold, Limit
 from trimtab.gateway.chain import Request
 from trimtab.gateway.keys import PREFIX, Key, State
+from trimtab.gateway.letterhead import Letterhead, once
 from trimtab.gateway.metrics import METERED, Meter
 from trimtab.money import PriceTable, Usage, text_of
 from trimtab.trace import Call, EndState
@@ -105,7 +106,7 @@ class Limits:
         """The key that `headers` carry, None where none is needed; LimitRefused 401 or 503."""
         if self._ledger is None:
             return None
-        secret = secret_of(headers)
+        secret = once(secret_of, headers)
         if secret is None and not self.required:
             return None
         try:
@@ -125,8 +126,8 @@ class Limits:
     def without_keys(self, headers: http.Headers) -> tuple[tuple[bytes, bytes], ...]:
         """`headers` without those that carry a virtual key: it is for this gateway alone."""
         if self._ledger is None:
-            return tuple(headers)
-        return tuple(pair for pair in headers if pair[0] not in _HEADERS or not _VIRTUAL.search(pair[1]))
+            return headers if isinstance(headers, tuple) else tuple(headers)
+        return once(_without_virtual, headers)
 
     async def reserve(self, key: Key, request: Request, prices: PriceTable) -> Reservation:
         """Reserve what `request` may use; LimitRefused 402, 403, 429 or 503. To be settled once."""
@@ -289,6 +290,10 @@ def secret_of(headers: http.Headers) -> str | None:
             if given.startswith(PREFIX.encode()):
                 return given.decode("latin-1")
     return None
+
+
+def _without_virtual(headers: http.Headers) -> Letterhead:
+    return Letterhead(pair for pair in headers if pair[0] not in _HEADERS or not _VIRTUAL.search(pair[1]))
 
 
 def input_tokens(body: bytes) -> int:

@@ -25,23 +25,28 @@ class Broken(Exception):
     """The connection gave no whole answer; the text says why, without addresses and header values."""
 
 
+class Late(Exception):
+    """What was asked for did not come before the line's deadline."""
+
+
 class Line(asyncio.Protocol):
     """`send` a request, await `head`, then `read` until it returns nothing. `close` at any time.
 
-    `status` and `headers` (names as the server wrote them) are there after `head`; `whole` says that the answer has
-    ended as it should, `heard` that a part of it has come, `may_be_stale` that the server may have given the line up
-    just before it was used again.
+    `status` and `headers` (names in lower case) are there after `head`, each name's last value in `fields`; `whole`
+    says that the answer has ended as it should, `heard` that a part of it has come, `may_be_stale` that the server may
+    have given the line up just before it was used again.
     """
 
     def __init__(self) -> None:
         self.transport: Any = None
         self.status = 0
         self.headers: Headers = []
+        self.fields: dict[bytes, bytes] = {}
         self.whole = True
         self.heard = False
         self.may_be_stale = False
         self._parser: Any = None
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._has_head = False
         self._ends_with_connection = False
@@ -50,7 +55,8 @@ class Line(asyncio.Protocol):
         self._held = 0
         self._head_bytes = 0
         self._paused = False
-        self._failure: Broken | None = None
+        self._failure: Broken | Late | None = None
+        self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def is_free(self) -> bool:
@@ -59,25 +65,42 @@ class Line(asyncio.Protocol):
 
     def send(self, request: bytes) -> None:
         """Send one request; only where the line `is_free`."""
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers = []
         self.whole = self.heard = self._has_head = False
         self._head_bytes = 0
         self.transport.write(request)
 
+    def due(self, when: float) -> None:
+        """Whoever waits at `when`, by the loop's clock, gets Late, unless `in_time` is called before."""
+        self._deadline = self.loop.call_at(when, self.fail, Late())
+
+    def in_time(self) -> None:
+        """The deadline no longer holds."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     async def head(self) -> None:
         """Wait for the answer's headers; Broken where none come."""
         while not self._has_head:
-            await self._wait()
+            await self._news()
 
     async def read(self) -> bytes:
         """What has come since the last time, at least one byte; nothing at the end. Broken where it is cut."""
         while not self._pieces:
             if self.whole:
                 return b""
-            await self._wait()
+            await self._news()
         return self._taken()
+
+    def rest(self) -> bytes | None:
+        """What has come since the last time, where that is the answer's end; None where there is more to come."""
+        if not self.whole:
+            return None
+        return self._taken() if self._pieces else b""
 
     async def pour(self, sink: Callable[[bytes], bool]) -> bool:
         """Give `sink` each piece the moment it comes, without a turn of the event loop in between, until it returns
@@ -89,7 +112,7 @@ class Line(asyncio.Protocol):
             while self._pours:
                 if self.whole:
                     return True
-                await self._wait()
+                await self._news()
         finally:
             self._sink = None
         return False
@@ -107,7 +130,7 @@ class Line(asyncio.Protocol):
                 self.transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def fail(self, failure: Broken) -> None:
+    def fail(self, failure: Broken | Late) -> None:
         """Whoever reads gets `failure`; the connection is of no use any more."""
         if self._failure is None and not self.whole:
             self._failure = failure
@@ -116,17 +139,16 @@ class Line(asyncio.Protocol):
 
     def close(self) -> None:
         """Cut the connection at once."""
+        self.in_time()
         if self.transport is not None:
             self.transport.abort()
 
-    async def _wait(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
+        """Done when something has come, or will never; for one who waits at a time."""
         if self._failure is not None:
             raise self._failure
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self.loop.create_future()
+        return waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -179,7 +201,7 @@ class Line(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._has_head:  # else a trailer
-            self.headers.append((name, value))
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status: int = self._parser.get_status_code()
@@ -190,8 +212,8 @@ class Line(asyncio.Protocol):
             raise httptools.HttpParserError("two answers to one request")
         self.status = status
         self._has_head = True
-        names = {name.lower() for name, _ in self.headers}
-        self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
+        self.fields = fields = dict(self.headers)
+        self._ends_with_connection = b"content-length" not in fields and b"transfer-encoding" not in fields
 
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)

@@ -17,12 +17,12 @@ from multidict import CIMultiDict
 
 from trimtab.endpoint import Endpoint
 from trimtab.errors import RequestRefused, TrimtabError
-from trimtab.gateway import attribution, http, leg
+from trimtab.gateway import http, leg
 from trimtab.gateway.account import Account
 from trimtab.gateway.arrival import reason
 from trimtab.gateway.chain import UpstreamFailed
 from trimtab.gateway.chat import Services
-from trimtab.gateway.cycle import WATCH
+from trimtab.gateway.cycle import CYCLE
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.messages import MESSAGES
 from trimtab.gateway.dialects.table import DIALECTS
@@ -49,7 +49,7 @@ def kept_below(path: str) -> tuple[str, str] | None:
 
 def is_passed_on(path: str) -> bool:
     """Whether what comes for `path` is passed on unread, and not one of the dialects' own requests."""
-    return kept_below(path) is not None and path not in _READ
+    return path not in _READ and kept_below(path) is not None
 
 
 class Passthrough:
@@ -103,11 +103,12 @@ class Passage:
         self.send = send
         self.account = Account(through.services.live, scope["headers"])
         self.account.operation, self.dialect = kept_below(scope["path"]) or ("", "")
-        self.account.who = self.who = attribution.of(self.account.headers, None, spans=self.account.live.spans)
+        self.account.who = self.who = self.account.attributed()
+        self.length: bytes = scope["extensions"][CYCLE].length
         self.reservation: Reservation | None = None
         self.begun = False
         self.gone = False
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         account = self.account
@@ -129,7 +130,7 @@ class Passage:
             if not self.begun:
                 await self.send_error(error)
         finally:
-            self.scope["extensions"][WATCH](None)
+            self.scope["extensions"][CYCLE].watch(None)
             call = account.call(end)
             if self.reservation is not None:
                 self.through.services.limits.settle(self.reservation, call, account)
@@ -163,7 +164,7 @@ class Passage:
             account.notes.upstream_s = time.perf_counter() - began
         try:
             account.status = response.status
-            headers = [*leg.returned(response.raw_headers, endpoint), *account.own_headers()]
+            headers = [*leg.returned(response.raw_headers, Strike(endpoint)), *account.own_headers()]
             # An error may give the key away; files are what clients put there, and keep their length.
             strike = Strike(endpoint) if response.status >= 400 else bytes
             is_plain = "Content-Encoding" not in response.headers and response.status < 400
@@ -187,7 +188,7 @@ class Passage:
     async def ask(self, endpoint: Endpoint) -> aiohttp.ClientResponse:
         """The answer as soon as its headers are there."""
         given = dict(self.account.headers)
-        has_body = given.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in given
+        has_body = self.length not in (b"", b"0") or b"transfer-encoding" in given
         if not has_body:
             self.watch()
         try:
@@ -215,8 +216,8 @@ class Passage:
         going = CIMultiDict((name.decode("latin-1"), held.decode("latin-1")) for name, held in pairs)
         if b"content-type" not in given:
             del going["Content-Type"]
-        if b"content-length" in given:
-            going["Content-Length"] = given[b"content-length"].decode("latin-1")
+        if self.length:
+            going["Content-Length"] = self.length.decode("latin-1")
         return going
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -234,12 +235,11 @@ class Passage:
 
     def watch(self) -> None:
         """From now on a hang-up ends the answer."""
-        self.scope["extensions"][WATCH](self._hung_up)
+        self.scope["extensions"][CYCLE].watch(self._hung_up)
 
-    def _hung_up(self) -> None:
-        if self._task is not None:
-            self.gone = True
-            self._task.cancel()
+    def _hung_up(self, task: asyncio.Task[None]) -> None:
+        self.gone, self._task = True, task
+        task.cancel()
 
 
 def _url(endpoint: Endpoint, scope: http.Scope) -> yarl.URL:

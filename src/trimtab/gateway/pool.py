@@ -58,6 +58,10 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
     def kept(self, address: Address) -> Line | None:
         """An idle line, the last used first, so that the others grow old and go; None where a new one is needed."""
         idle = self._idle.get(address)
@@ -94,6 +98,7 @@ class Pool:
     def give(self, address: Address, line: Line) -> None:
         """Keep `line` for the next request, or close it where it is of no more use."""
         self.taken -= 1
+        line.in_time()
         if self._closed or not line.is_free:
             return line.close()
         self._idle.setdefault(address, []).append((self._loop.time(), line))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import gc
 import logging
 import os
 import signal
@@ -252,6 +253,7 @@ def run(service: Service) -> None:
     protocol: Any = functools.partial(Connection, services.live, services.meter.refused)
     config = uvicorn.Config(
         gateway,
+        interface="asgi3",
         loop="auto",
         http=protocol,
         ws="none",
@@ -264,6 +266,8 @@ def run(service: Service) -> None:
         timeout_keep_alive=75,
     )
     server = Server(config, gateway, service)
+    # What is there by now stays: the garbage collector need not look through it again and again.
+    gc.freeze()
     try:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=service.doors.sockets))

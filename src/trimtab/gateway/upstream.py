@@ -5,13 +5,13 @@ That there may be others is the business of failover. Small writes leave at once
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from trimtab.gateway import leg, wire
 from trimtab.gateway.arrival import Arrival, reason
 from trimtab.gateway.chain import Reply, Request, UpstreamFailed
-from trimtab.gateway.line import Broken, Line
+from trimtab.gateway.disclosure import Strike
+from trimtab.gateway.line import Broken, Late, Line
 from trimtab.gateway.opening import refusal
 from trimtab.gateway.pool import Address, Pool, address_of
 from trimtab.gateway.wire import Problem
@@ -45,29 +45,29 @@ class Upstream:
         Raises UpstreamFailed where no answer came (502, 504), where a 200 is no JSON (502), or where a stream ended
         before it said anything (502).
         """
-        pool, endpoint = self.pool, request.endpoint
-        request.notes.endpoint = endpoint
+        notes, endpoint = request.notes, request.endpoint
+        notes.endpoint = endpoint
         body = request.dialect.outgoing(request.body, request.head, endpoint.model)
         streamed = request.head.streamed
         limit_s = endpoint.first_token_s if streamed else endpoint.timeout_s
         began = time.perf_counter()
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._exchange(pool, request, body)
-        except TimeoutError as error:
+            return await self._exchange(self.pool, request, body, limit_s)
+        except Late as error:
             what, key = ("began no stream", "first_token_s") if streamed else ("did not answer", "timeout_s")
             message = f"endpoint '{endpoint.name}' {what} within {limit_s:g} s: raise its {key}"
             raise UpstreamFailed(message, status=504, code="upstream_timeout") from error
         finally:
-            request.notes.upstream_s += time.perf_counter() - began
+            notes.upstream_s += time.perf_counter() - began
 
-    async def _exchange(self, pool: Pool, request: Request, body: bytes) -> Reply:
+    async def _exchange(self, pool: Pool, request: Request, body: bytes, limit_s: float) -> Reply:
         endpoint = request.endpoint
         address = address_of(endpoint.url)
-        line = await _asked(pool, address, request, body)
-        returned = leg.returned(line.headers, endpoint)
-        arrival = Arrival(line, endpoint, lambda line: pool.give(address, line))
+        line = await _asked(pool, address, request, body, limit_s)
+        strike = Strike(endpoint)
+        arrival = Arrival(line, endpoint, strike, lambda line: pool.give(address, line))
         try:
+            returned = leg.returned(line.headers, strike)
             if line.status != 200 or not _is_stream(line):
                 content = await arrival.whole(_MAX_ANSWER_BYTES)
                 arrival.close()
@@ -76,6 +76,8 @@ class Upstream:
         except BaseException:
             arrival.close()
             raise
+        finally:
+            line.in_time()
         if error is None:
             request.notes.closers.append(arrival.close)
             return Reply(status=200, headers=returned, chunks=arrival)
@@ -83,24 +85,28 @@ class Upstream:
         return _shaped(returned, *refusal(error))
 
 
-async def _asked(pool: Pool, address: Address, request: Request, body: bytes) -> Line:
-    """A line on which the answer's headers have come.
+async def _asked(pool: Pool, address: Address, request: Request, body: bytes, limit_s: float) -> Line:
+    """A line on which the answer's headers have come. Late, by the line's deadline, where they do not within `limit_s`.
 
     A server may give up a line that has rested just as it is used again. That is no failure: a new one is asked.
     """
     endpoint = request.endpoint
-    headers = leg.sent(request.headers, endpoint, request.who.traceparent)
-    head = leg.head(address, request.dialect.path, request.query, headers, len(body))
+    head = leg.head(address, request, len(body))
+    until = pool.now() + limit_s
     try:
         if (line := pool.kept(address)) is not None:
+            line.due(until)
             try:
                 return await _begun(pool, address, line, head + body)
             except Broken:
                 if line.heard or not line.may_be_stale:
                     raise
-        line = await pool.connect(address, endpoint.connect_s)
+        line = await pool.connect(address, min(endpoint.connect_s, until - pool.now()))
+        line.due(until)
         return await _begun(pool, address, line, head + body)
     except TimeoutError as error:
+        if limit_s <= endpoint.connect_s:
+            raise Late from error
         message = f"endpoint '{endpoint.name}' took no connection within {endpoint.connect_s:g} s: check its url"
         raise UpstreamFailed(message, status=504, code="upstream_timeout") from error
     except (Broken, OSError) as error:
@@ -122,8 +128,8 @@ async def _begun(pool: Pool, address: Address, line: Line, request: bytes) -> Li
 
 
 def _is_stream(line: Line) -> bool:
-    kind = next((held for name, held in line.headers if name.lower() == b"content-type"), b"")
-    return kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+    kind = line.fields.get(b"content-type", b"").strip().lower()
+    return kind.startswith(b"text/event-stream") and kind[17:].lstrip()[:1] in (b"", b";")
 
 
 def _plain(request: Request, status: int, headers: tuple[tuple[bytes, bytes], ...], content: bytes) -> Reply:
@@ -136,6 +142,7 @@ def _plain(request: Request, status: int, headers: tuple[tuple[bytes, bytes], ..
             raise UpstreamFailed(message, status=502, code="upstream_not_json")
         if answer.error:
             return _shaped(headers, 502, content)
+        request.notes.read = content, answer
         return Reply(status=status, headers=headers, body=content)
     if status < 400:
         message = f"endpoint '{endpoint.name}' answered {status}, a redirect perhaps: set its url to where it leads"
