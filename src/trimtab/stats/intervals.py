@@ -67,9 +67,14 @@ def _exact_low(successes: int, n: int, tail: float) -> float:
 
 
 def _at_least(k: int, n: int, p: float) -> float:
-    """P(X >= k) for X binomial, 0 < k <= n, 0 < p < 1: the terms summed outward from the larger end."""
-    if k <= p * (n + 1):
-        return 1 - _at_least(n - k + 1, n, 1 - p) if k > 1 else -math.expm1(n * math.log1p(-p))
+    """P(X >= k) for X binomial, 0 < k <= n, 0 < p < 1: the terms are summed away from the mode, so that they fall."""
+    if k > p * (n + 1):
+        return _falling(k, n, p)
+    return 1 - _falling(n - k + 1, n, 1 - p)
+
+
+def _falling(k: int, n: int, p: float) -> float:
+    """P(X >= k), for k at or above the mode."""
     log = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     term = math.exp(log + k * math.log(p) + (n - k) * math.log1p(-p))
     total, odds = 0.0, p / (1 - p)
