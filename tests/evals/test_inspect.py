@@ -10,9 +10,9 @@ from tests.gateway.upstream import FakeUpstream, Script, answer
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError, FormatError, UpstreamError
-from trimtab.evals import imported, inspect_bridge, inspect_logs, serving
+from trimtab.evals import imported, inspect_bridge, inspect_logs, logs, serving
+from trimtab.evals.imported import Choice
 from trimtab.evals.inspect_bridge import Plan
-from trimtab.evals.inspect_logs import Choice
 from trimtab.money import PriceTable
 from trimtab.stats.sequential import Process
 
@@ -61,7 +61,7 @@ def baseline(model, tmp_path_factory):
     made = Deployment("base", (Endpoint(name="adder", url=model.url, model="adder-1"),))
     with serving.served(made, PriceTable("v", {})) as url:
         ran = inspect_bridge.run(Plan(task=SUMS, url=url, model="adder", logs=tmp_path_factory.mktemp("base")))
-    return inspect_logs.read(ran.log)
+    return logs.read(ran.log)
 
 
 def test_a_task_runs_as_it_is_and_its_log_is_read(baseline):
@@ -149,7 +149,7 @@ def test_several_scorers_need_a_name(plan):
     plan = Plan(**{**as_dict(plan), "task": TASK + "@two_scorers"})
     with pytest.raises(FormatError, match="the scorers are exact, includes: name the one"):
         inspect_bridge.run(plan)
-    ran = inspect_bridge.run(Plan(**{**as_dict(plan), "choice": Choice(scorer="includes")}))
+    ran = inspect_bridge.run(Plan(**{**as_dict(plan), "choice": Choice(metric="includes")}))
     assert len(ran.results) == 3
 
 
@@ -188,7 +188,7 @@ def test_scores_of_inspect():
         return inspect_logs.score_of(held, Choice(**choice), "x")
 
     assert [score(value) for value in ("C", "P", "I", "N", "yes", True, 0, 0.25)] == [1, 0.5, 0, 0, 1, 1, 0, 0.25]
-    assert score(float("nan")) is None and score({"a": "C", "b": 0}, value="b") == 0
+    assert score(float("nan")) is None and score({"a": "C", "b": 0}, part="b") == 0
     for odd in ("7", "maybe", 3, -1, [1], {"a": 1}, float("inf")):
         with pytest.raises(FormatError):
             score(odd)

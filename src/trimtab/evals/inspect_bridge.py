@@ -16,8 +16,8 @@ import msgspec
 
 from trimtab.errors import ConfigError, FormatError, TrimtabError, UpstreamError, require
 from trimtab.evals import imported, inspect_logs
-from trimtab.evals.imported import Result
-from trimtab.evals.inspect_logs import Choice, content_of, item_of, place_of, score_of
+from trimtab.evals.imported import Choice, Result
+from trimtab.evals.inspect_logs import content_of, item_of, place_of, score_of
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -161,7 +161,7 @@ class Stopper:
             self.problem = error
 
     def _score(self, scores: dict[str, SampleScore], where: str) -> float | None:
-        wanted = self._plan.choice.scorer
+        wanted = self._plan.choice.metric
         if not wanted and len(scores) > 1:
             raise FormatError(f"{where}: the scorers are {', '.join(sorted(scores))}: name the one to take")
         found = scores.get(wanted) if wanted else next(iter(scores.values()), None)

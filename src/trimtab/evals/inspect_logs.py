@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trimtab.errors import FormatError, require
-from trimtab.evals.imported import Result, share
+from trimtab.evals.imported import Choice, Result, share
 from trimtab.evals.suite import digest_of
 
 if TYPE_CHECKING:
@@ -20,16 +18,6 @@ if TYPE_CHECKING:
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 # What a verdict does not need, and what makes logs large.
 _LEFT_OUT = {"events", "store", "attachments", "timelines"}
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What to take: `scorer` where a log has several, `value` where its score is a table; `cluster` and `slice_` name
-    keys of the sample's metadata."""
-
-    scorer: str = ""
-    value: str = ""
-    cluster: str = ""
-    slice_: str = ""
 
 
 def read(path: Path, choice: Choice | None = None) -> list[Result]:
@@ -56,7 +44,7 @@ def of(log: EvalLog, choice: Choice | None = None) -> list[Result]:
         reason = log.error.message if log.error else "it has not ended"
         raise FormatError(f"{where}: the run is no success ({' '.join(reason.split())[:120]}): run it again")
     samples = log.samples or []
-    scorer = choice.scorer or _only_scorer(samples, where)
+    scorer = choice.metric or _only_scorer(samples, where)
     return [_result(sample, choice, scorer, where) for sample in samples]
 
 
@@ -74,9 +62,9 @@ def content_of(sample: Sample | EvalSample) -> str:
 def score_of(value: Any, choice: Choice, where: str) -> float | None:
     """A score's value as a number in [0, 1], None where it is missing. FormatError for anything else."""
     if isinstance(value, Mapping):
-        if choice.value not in value:
+        if choice.part not in value:
             raise FormatError(f"{where}: the score is a table of {', '.join(map(str, value))}: name one of these")
-        value = value[choice.value]
+        value = value[choice.part]
     return share(_LETTERS.get(value, value) if isinstance(value, str) else value, where)
 
 
