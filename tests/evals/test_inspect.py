@@ -183,6 +183,28 @@ def test_what_is_no_log_is_refused(tmp_path, content, suffix):
         inspect_logs.read(tmp_path / f"none{suffix}")
 
 
+@pytest.mark.parametrize("suffix", [".eval", ".json"])
+def test_a_damaged_log_is_read_or_refused(plan, tmp_path, suffix):
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    ran = inspect_bridge.run(Plan(**{**as_dict(plan), "limit": 3}))
+    whole, broken = tmp_path / f"whole{suffix}", tmp_path / f"broken{suffix}"
+    write_eval_log(read_eval_log(str(ran.log)), str(whole))
+    raw, draw, refused = whole.read_bytes(), random.Random(), 0
+    for _ in range(40):
+        damaged, place = bytearray(raw), draw.randrange(len(raw))
+        if draw.random() < 0.5:
+            damaged[place] = draw.randrange(256)
+        else:
+            del damaged[place : place + draw.randrange(1, 300)]
+        broken.write_bytes(damaged)
+        try:
+            assert len(inspect_logs.read(broken)) <= 3
+        except FormatError:
+            refused += 1
+    assert refused and len(inspect_logs.read(whole)) == 3
+
+
 def test_scores_of_inspect():
     def score(held, **choice):
         return inspect_logs.score_of(held, Choice(**choice), "x")

@@ -121,6 +121,7 @@ class Stopper:
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """Fix the order, and hold the samples against the baseline's."""
+        _hooked()
         _watched()[task.eval_id] = self
         members: dict[str, list[str]] = defaultdict(list)
         for sample in samples:
@@ -232,7 +233,6 @@ def _evaluated(plan: Plan, task: Task, stopper: Stopper | None) -> EvalLog:
 
     if stopper is not None:
         task = task_with(task, early_stopping=stopper)
-    _hooked()
     key = os.environ.get(plan.key_env, "") if plan.key_env else ""
     # Some servers ask for no key, but inspect always sends one.
     model = get_model(
@@ -265,7 +265,10 @@ def _watched() -> dict[str, Stopper]:
 
 
 def _hooked() -> None:
-    """Have inspect tell us of samples that end in an error. Registering it again replaces it."""
+    """Have inspect tell us of samples that end in an error. Registering it again replaces it.
+
+    Done when a run has begun: of hooks that are there before, inspect prints a list.
+    """
     from inspect_ai.hooks import Hooks, SampleEnd, TaskEnd, hooks
 
     @hooks(name="trimtab", description="Tells the early stopping of samples that failed.")
