@@ -4,7 +4,7 @@
 
 Every cell has its own seed. Beside ours, on the same scores: the naive rule (candidate >= baseline - 1 point) and
 Wald's non-inferiority test, both looked at after each item from 100 on; and, on work of its own, a Mann-Whitney canary
-at the fixed n. Real data is looked for in TRIMTAB_DATA (default ../shared/data); without it those bars are not measured.
+at the fixed n. Real data is looked for in TRIMTAB_DATA (default ../shared/data); without it its bars are not measured.
 """
 
 from __future__ import annotations

@@ -130,11 +130,11 @@ def judge(runs: int) -> Iterator[Row]:
     for wrong in (0.05, 0.1, 0.2):
         right, shrink = 1 - wrong, 1 - 2 * wrong
         seen = flips * (right**2 + wrong**2) + (1 - flips) * 2 * right * wrong
-        cap = power.cap(margin * shrink, seen)
         for difference in (-margin, 0.0):
             case = f"judge wrong {100 * wrong:g} % each way, calibrated, true D = {100 * difference:g}, M = 2"
             rng = source(case)
             margins = calibrated(rng, right, margin, runs)
+            cap = power.cap(float(np.median(margins)), seen)
             process, plain = Process(margins, part.alpha, runs=runs), Process(margin, ALPHA, runs=runs)
             rivals, taken = Rivals(margin, runs), np.full(runs, cap)
             ever, plain_ever = np.zeros(runs, dtype=bool), np.zeros(runs, dtype=bool)
