@@ -38,6 +38,7 @@ def read(path: Path, choice: Choice | None = None) -> list[Result]:
 
 def _unreadable() -> tuple[type[Exception], ...]:
     """What inspect's readers of zip, Zstandard, JSON and of its own types raise over a file that is none of theirs."""
+    import struct
     import zipfile
     import zlib
 
@@ -45,7 +46,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
     from zstandard import ZstdError
 
     words = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-    return (*words, zipfile.BadZipFile, zlib.error, JSONError, ZstdError)
+    return (*words, AssertionError, struct.error, zipfile.BadZipFile, zlib.error, JSONError, ZstdError)
 
 
 def of(log: EvalLog, choice: Choice | None = None) -> list[Result]:
