@@ -1,17 +1,21 @@
 """Suites of inspect_ai, run as they are: offline, against a scripted endpoint, stopped early; and their logs."""
 
+import asyncio
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.gateway.upstream import FakeUpstream, Script, answer
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.errors import ConfigError, FormatError, UpstreamError
 from trimtab.evals import imported, inspect_bridge, inspect_logs, logs, serving
-from trimtab.evals.imported import Choice
+from trimtab.evals.imported import Choice, Result
 from trimtab.evals.inspect_bridge import Plan
 from trimtab.money import PriceTable
 from trimtab.stats.sequential import Process
@@ -98,6 +102,35 @@ def test_the_order_of_completion_changes_nothing(model, plan, baseline):
     # Who is under way when the test decides is still taken; until then they are the same.
     assert 0 < len(one.turns) <= len(many.turns) and many.turns[: len(one.turns)] == one.turns
     assert stopped(Plan(**{**as_dict(plan), "seed": 5}), baseline).order != one.order
+
+
+@given(st.permutations(range(24)), st.sets(st.integers(0, 23), max_size=3), st.integers(0, 9))
+def test_any_order_of_completion_gives_the_same_turns(finished, lost, seed):
+    """Twelve clusters of two; scores come in as they like, some never."""
+    from inspect_ai.dataset import Sample
+    from inspect_ai.scorer import SampleScore, Score
+
+    samples = [Sample(input=f"{n}+1?", target=str(n + 1), id=n, metadata={"s": f"s{n // 2}"}) for n in range(24)]
+    before = {
+        str(n): Result(str(n), 1.0, f"s{n // 2}", (), inspect_logs.content_of(sample))
+        for n, sample in enumerate(samples)
+    }
+    plan = Plan(task="", url="", model="", logs=Path(), choice=Choice(cluster="s"), seed=seed)
+
+    async def turns(order):
+        stopper = inspect_bridge.Stopper(before, Process(0.1), plan)
+        await stopper.start_task(SimpleNamespace(eval_id="x"), samples, 1)
+        for n in order:
+            if n in lost:
+                stopper.lost(n, 1)
+            else:
+                await stopper.complete_sample(n, 1, {"exact": SampleScore(score=Score(value="CI"[n % 2]))})
+        return stopper.turns, stopper.order
+
+    given_order, straight = asyncio.run(turns(finished)), asyncio.run(turns(range(24)))
+    assert given_order == straight and len(straight[0]) == 12
+    assert sum(turn.missing for turn in straight[0]) == len(lost)
+    assert {turn.difference for turn in straight[0]} <= {-0.5, 0.0, -1.0, None}
 
 
 def as_dict(plan):
