@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,9 +17,12 @@ from trimtab.gateway.live import Live
 from trimtab.money import Cost, Usage
 from trimtab.trace import Call, EndState
 
+_NO_MARKS: Mapping[str, str] = {}
+
 
 class Account:
-    """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
+    """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded; `marks`
+    are tags of ours that it gets."""
 
     def __init__(self, live: Live, headers: http.Headers) -> None:
         self.started_ns = time.time_ns()
@@ -28,6 +32,7 @@ class Account:
         self.deployment = live.serving.deployment.name
         self.headers = tuple(headers)
         self.notes = Notes()
+        self.marks: Mapping[str, str] = _NO_MARKS
         self.body = b""
         self.key = ""
         self.operation = "chat"
@@ -113,7 +118,7 @@ class Account:
         """The finished call."""
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
-        key = {"trimtab.key": self.key} if self.key else {}
+        marks = {**self.marks, "trimtab.key": self.key} if self.key else self.marks
         given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
         return Call(
             id=self.id,
@@ -127,7 +132,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
+            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **marks},
             operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,
@@ -148,7 +153,7 @@ class Account:
 
     def _scrubbed(self, text: str) -> str:
         """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""
-        ours = map(disclosure.key_of, self.live.serving.deployment.endpoints)
+        ours = map(disclosure.key_of, self.live.endpoints)
         return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 
