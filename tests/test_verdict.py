@@ -66,7 +66,6 @@ def test_a_fingerprint_is_of_what_is_served_and_not_of_its_name():
         fingerprint(msgspec.structs.replace(ONE, steps=(StepSpec(lever="cache", artifact="1"),))),
         fingerprint(msgspec.structs.replace(ONE, steps=(StepSpec(lever="cache", artifact="2"),))),
         fingerprint(ONE, "You are kind."),
-        fingerprint(ONE, models=("x@1",)),
         fingerprint(ONE),
     ]
     assert len(set(others)) == len(others)

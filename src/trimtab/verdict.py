@@ -72,7 +72,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `baseline` and `candidate` are fingerprints (`fingerprint` below), `suite` the digest of its items, `order` that of
     the clusters in the order they were fed, `judge` the version of what scored them, `prompts` the digests of the
-    suite's system prompts. `n` is the number of clusters fed. `halt` says why a run was stopped from outside its
+    suite's system prompts, `models` what the model servers of "baseline" and "candidate" said of themselves. `n` is the number of clusters fed. `halt` says why a run was stopped from outside its
     tests (the baseline changed, the judge was offline); empty when it was not. `facts` are figures beside the tests.
     """
 
@@ -88,6 +88,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     halt: str = ""
     judge: str = ""
     prompts: tuple[str, ...] = ()
+    models: dict[str, str] = {}
     made_at: str = ""
     names: dict[str, str] = {}
     facts: dict[str, float] = {}
@@ -132,15 +133,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def fingerprint(deployment: Deployment, prompt: str = "", models: Iterable[str] = ()) -> str:
+def fingerprint(deployment: Deployment, prompt: str = "") -> str:
     """What a Deployment is, whatever its name: endpoints, steps with their artefacts, routes, split; with the hash of
-    the `prompt` put in front of each request, and what the model servers say of their `models`."""
-    parts = {
-        "deployment": msgspec.structs.replace(deployment, name=""),
-        "prompt": prompt_digest(prompt),
-        "models": sorted(models),
-    }
-    return digest(parts)
+    the `prompt` that takes the place of each request's own (empty: none does)."""
+    return digest([msgspec.structs.replace(deployment, name=""), prompt_digest(prompt)])
 
 
 def prompt_digest(prompt: str) -> str:
