@@ -61,7 +61,9 @@ class Conjunction:
     """The criteria under test. `scale` says how far the judge's noise shrinks a true difference (1: not at all), by
     slice, '' for the whole; `clusters` is how many there are to feed at most."""
 
-    def __init__(self, criteria: Criteria, suite: Suite, clusters: int, scale: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, criteria: Criteria, suite: Suite, clusters: int, scale: Mapping[str, float] | None = None
+    ) -> None:
         self.criteria, self.suite = criteria, suite
         self.scale = dict(scale or {})
         self.cap = min(clusters, criteria.cap or power.cap(criteria.margin, max(criteria.flips, criteria.margin**2)))
@@ -160,7 +162,9 @@ class Conjunction:
         least, most = self.criteria.length
         yield self._claim("length, not above", lambda pair: most * _tokens(pair.baseline) - _tokens(pair.candidate))
         if least:
-            yield self._claim("length, not below", lambda pair: _tokens(pair.candidate) - least * _tokens(pair.baseline))
+            yield self._claim(
+                "length, not below", lambda pair: _tokens(pair.candidate) - least * _tokens(pair.baseline)
+            )
 
     def _claim(self, name: str, reads: Values, unit: float = 0.0) -> _Line:
         rule = Rule(test="claim", margin=self.criteria.margin, unit=unit, missing=self.criteria.missing)

@@ -31,8 +31,6 @@ _BUSY_S = 0.02
 _MOST_CLUSTERS = 100_000
 # Calls whose answers are no answers to compare are not asked again.
 _OPERATIONS = frozenset(("chat", "text_completion"))
-# A client that left or was refused says nothing about who served it.
-_TELLING = frozenset((EndState.COMPLETE, EndState.CUT, EndState.STALLED, EndState.UPSTREAM_ERROR))
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -74,6 +72,8 @@ class Shadows:
         if reason:
             self._drop(reason)
             return
+        if len(self._clusters) >= _MOST_CLUSTERS:
+            self._clusters.clear()
         self._clusters.add(finished.cluster)
         task = asyncio.get_running_loop().create_task(self._run(trial_id, finished, other))
         self._tasks.add(task)
@@ -87,7 +87,10 @@ class Shadows:
 
     def _is_sampled(self, finished: Finished) -> bool:
         call = finished.call
-        if call.end not in _TELLING or 400 <= call.status < 500 or call.operation not in _OPERATIONS:
+        if call.operation not in _OPERATIONS or not call.endpoint or call.end is EndState.CLIENT_GONE:
+            return False
+        if not finished.by_candidate and call.end is not EndState.COMPLETE:
+            # Without the baseline's answer there is nothing to compare with; one that the candidate lacks is a loss.
             return False
         # The id's last digits are random.
         return int(call.id[-8:], 16) < self._bounds.sampled * 2**32 and finished.cluster not in self._clusters
@@ -101,7 +104,7 @@ class Shadows:
             return "large"
         if len(self._tasks) >= self._bounds.at_once:
             return "full"
-        if self._tokens < 1 or len(self._clusters) >= _MOST_CLUSTERS:
+        if self._tokens < 1:
             return "rate"
         self._tokens -= 1
         return ""

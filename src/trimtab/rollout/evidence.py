@@ -6,18 +6,16 @@ Rows are the truth: every process that reads the same rows holds the same eviden
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from trimtab.gate.bets import Bet, Rule
 from trimtab.rollout.stages import Plan, Stage
 from trimtab.stats import detector, power
 from trimtab.stats.detector import ShiryaevRoberts
-from trimtab.stats.sequential import Process, Rate
-from trimtab.verdict import Decision
+from trimtab.verdict import Criterion, Decision, Margin
 
-# The share of answers that may stay without a judgement.
-MISSING = 0.01
 # Of what clusters' flips are taken to be, where nobody has counted them.
 _FLIPS = 0.1
 
@@ -54,49 +52,33 @@ class Evidence:
         self.plan = plan
         self.stage = stage
         self.number = 0
-        self.missing = 0
-        self.cap = plan.cap or power.cap(plan.margin, _FLIPS, alpha=plan.alpha)
-        self.tests: dict[Stream, Process | Rate] = {}
-        if stage.concludes:
-            self.tests = {Stream.QUALITY: Process(plan.margin, plan.alpha), Stream.ERRORS: Rate(plan.errors, plan.alpha)}
-            if plan.has_slo:
-                self.tests[Stream.LATE] = Rate(plan.late, plan.alpha)
-        self.paths: dict[Stream, list[tuple[float, int]]] = {stream: [] for stream in self.tests}
-        self.sums: dict[Stream, float] = dict.fromkeys(self.tests, 0.0)
+        self.cap = plan.cap or power.cap(plan.margin, max(_FLIPS, plan.margin**2), alpha=plan.alpha)
+        self.tests = _tests(plan) if stage.concludes else {}
         self.detectors = _detectors(plan, stage)
         self._failures = 0
         self.tripped = False
 
     def wants(self, stream: Stream) -> bool:
         """Whether a row of `stream` could still change anything."""
-        if stream is Stream.MISSING:
-            return self.stage.concludes
-        test = self.tests.get(stream)
-        return stream in self.detectors or (test is not None and not _decided(test) and test.n < self.cap)
+        test = self.tests.get(Stream.QUALITY if stream is Stream.MISSING else stream)
+        return stream in self.detectors or (test is not None and test.items < self.cap and self._is_open(test))
+
+    def _is_open(self, test: Bet) -> bool:
+        return test.decision is Decision.INCONCLUSIVE
 
     def take(self, row: Row) -> None:
         """Feed one row. What comes after a test has decided is not counted: its decision stays."""
         self.number = max(self.number, row.number)
-        if row.stream is Stream.MISSING:
-            self.missing += row.count
-        elif row.stream in self.detectors:
+        if row.stream in self.detectors:
             self._watch(row)
-        elif row.stream in self.tests:
-            self._test(row)
-
-    def _test(self, row: Row) -> None:
-        fed = 0
-        test = self.tests[row.stream]
-        while fed < row.count and self.wants(row.stream):
-            test.feed(row.value if isinstance(test, Process) else bool(row.value))
-            fed += 1
-        if not fed:
             return
-        self.sums[row.stream] += row.value * fed
-        path = self.paths[row.stream]
-        if path and path[-1][0] == row.value:
-            fed += path.pop()[1]
-        path.append((row.value, fed))
+        for _ in range(row.count):
+            if not self.wants(row.stream):
+                return
+            if row.stream is Stream.MISSING:
+                self.tests[Stream.QUALITY].feed(None, 1, 1)
+            else:
+                self.tests[row.stream].feed(row.value)
 
     def _watch(self, row: Row) -> None:
         watched = self.detectors[row.stream]
@@ -107,10 +89,14 @@ class Evidence:
                 self.tripped = self.tripped or self._failures >= self.plan.run_of_failures
 
     @property
+    def compared(self) -> Stream:
+        """The stream that pairs of answers go into."""
+        return Stream.QUALITY if self.tests else Stream.QUALITY_ALARM
+
+    @property
     def n(self) -> int:
         """Clusters with a judgement."""
-        test = self.tests.get(Stream.QUALITY)
-        return test.n if test is not None else self.detectors[Stream.QUALITY_ALARM].n
+        return self.tests[Stream.QUALITY].n if self.tests else self.detectors[Stream.QUALITY_ALARM].n
 
     @property
     def alarm(self) -> str:
@@ -125,19 +111,13 @@ class Evidence:
     @property
     def decision(self) -> Decision | None:
         """What the stage comes to; None while more may change it. Any rejection rejects, at once."""
-        if not self.tests:
-            return None
-        if any(test.rejects for test in self.tests.values()):
+        decisions = [test.decision for test in self.tests.values()]
+        if Decision.REJECT in decisions:
             return Decision.REJECT
-        if all(test.promotes for test in self.tests.values()) and self.is_judged:
+        if decisions and all(each is Decision.PROMOTE for each in decisions):
             return Decision.PROMOTE
-        over = any(test.n >= self.cap and not test.promotes for test in self.tests.values())
-        return Decision.INCONCLUSIVE if over or self.n + self.missing >= self.cap else None
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether few enough pairs are without a judgement."""
-        return self.missing <= MISSING * (self.n + self.missing)
+        over = any(test.items >= self.cap and self._is_open(test) for test in self.tests.values())
+        return Decision.INCONCLUSIVE if over else None
 
     def state(self) -> dict[str, Any]:
         """The detectors as they stand, so that older rows of theirs can go."""
@@ -146,9 +126,7 @@ class Evidence:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Put the detectors back. ValueError or KeyError: the state is not one of this stage."""
-        self.detectors = {
-            Stream(name): ShiryaevRoberts.resume(each) for name, each in state["detectors"].items()
-        }
+        self.detectors = {Stream(name): ShiryaevRoberts.resume(each) for name, each in state["detectors"].items()}
         self._failures, self.tripped = int(state["failures"]), bool(state["tripped"])
 
 
@@ -157,6 +135,17 @@ _WORDS = {
     Stream.ERRORS_ALARM: "more of the candidate's calls fail than the plan allows",
     Stream.LATE_ALARM: "more of the candidate's answers are late than the plan allows",
 }
+
+
+def _tests(plan: Plan) -> dict[Stream, Bet]:
+    def bet(metric: str, limit: float, test: Literal["mean", "rate"]) -> Bet:
+        rule = Rule(test=test, margin=limit, harm=-limit / 2 if test == "mean" else 0.0)
+        return Bet(Criterion(metric, Margin(limit), plan.alpha), rule)
+
+    tests = {Stream.QUALITY: bet("quality", plan.margin, "mean"), Stream.ERRORS: bet("errors", plan.errors, "rate")}
+    if plan.has_slo:
+        tests[Stream.LATE] = bet("latency", plan.late, "rate")
+    return tests
 
 
 def _detectors(plan: Plan, stage: Stage) -> dict[Stream, ShiryaevRoberts]:
@@ -171,7 +160,3 @@ def _detectors(plan: Plan, stage: Stage) -> dict[Stream, ShiryaevRoberts]:
     # One more part is for failures in a row.
     each = detector.threshold(plan.false_alarms / (len(limits) + 1), plan.per) if limits else 0.0
     return {stream: ShiryaevRoberts(limit, each) for stream, limit in limits.items()}
-
-
-def _decided(test: Process | Rate) -> bool:
-    return bool(test.promotes or test.rejects)

@@ -15,8 +15,8 @@ from trimtab.errors import ConfigError
 
 
 class Stage(enum.StrEnum):
-    """SHADOW: both answer, the baseline serves. CANARY: the candidate serves a share of the sessions. FULL: all of them.
-    ROLLED_BACK and ENDED are final: the baseline serves, or whatever is configured."""
+    """SHADOW: both answer, the baseline serves. CANARY: the candidate serves a share of the sessions. FULL: all.
+    ROLLED_BACK and ENDED are final: what is configured serves."""
 
     SHADOW = "shadow"
     CANARY = "canary"
@@ -85,8 +85,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     @property
     def run_of_failures(self) -> int:
         """Failures in a row that trip at once: so many that, at the accepted share of them, the expected number of such
-        runs within `per` calls is below `false_alarms` (union bound: per · errors^k)."""
-        return max(2, math.ceil(math.log(self.false_alarms / self.per) / math.log(self.errors)))
+        runs within `per` calls is below a quarter of `false_alarms` (union bound: per · errors^k)."""
+        return max(2, math.ceil(math.log(self.false_alarms / 4 / self.per) / math.log(self.errors)))
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,253 @@
+"""Watch: what a serving process does about rollouts. Follows the register, feeds it, and rolls back by itself.
+
+Its own thread does it, so that a busy event loop delays no rollback; a trial ends by one assignment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from trimtab.errors import NotProven, StoreError, TrimtabError
+from trimtab.gateway.chain import Call as Chain
+from trimtab.gateway.chat import Services
+from trimtab.gateway.serving import Serving
+from trimtab.gateway.trial import Pair
+from trimtab.rollout import proof, scoring, stages, steps
+from trimtab.rollout.bench import Bench
+from trimtab.rollout.register import Process, Register, exists
+from trimtab.rollout.round import Round
+from trimtab.rollout.stages import Rollout, Stage
+from trimtab.verdict import Decision
+
+log = logging.getLogger("trimtab.rollout")
+
+# How often the thread looks: for a first rollout, and while there is one.
+IDLE_S = 0.25
+ACTIVE_S = 0.05
+# So many rows of detectors are kept apart before their state takes their place.
+_KEEP_EVERY = 500
+_VERDICT = b"verdict"
+
+
+class Watch:
+    """Of one process, over the register in `folder`. `tail` is the upstream call of shadows."""
+
+    def __init__(self, folder: Path, services: Services, tail: Chain) -> None:
+        self._folder = folder
+        self._services = services
+        self._tail = tail
+        self._register: Register | None = None
+        self._round: Round | None = None
+        self._ready: tuple[str, Serving] | None = None
+        self._looked: tuple[int, Serving] | None = None
+        self._kept = 0
+        self._owed = ""
+        self._warned = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bench: Bench | None = None
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="trimtab-rollout", daemon=True)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take up the rollout that the register has, before anything is served; then follow it in a thread."""
+        self._loop = loop
+        self._turn()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Feed what waits, and end."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(5.0)
+        if self._bench is not None:
+            self._bench.close()
+        if self._register is not None and not self._thread.is_alive():
+            try:
+                self._register.leave(os.getpid())
+            except TrimtabError as error:
+                log.warning("%s", error)
+            self._register.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(ACTIVE_S if self._round is not None else IDLE_S)
+            self._wake.clear()
+            self._turn()
+
+    def _turn(self) -> None:
+        try:
+            if self._register is None:
+                if not exists(self._folder):
+                    return
+                self._register = Register(self._folder)
+            self._look(self._register)
+            if self._round is not None:
+                self._feed(self._register, self._round)
+            if self._round is not None:
+                self._follow(self._register, self._round.rollout)
+            self._warned = ""
+        except TrimtabError as error:
+            if self._round is not None and isinstance(error, StoreError):
+                self._go_blind(self._round)
+            if str(error) != self._warned:
+                log.error("rollout: %s", error)
+            self._warned = str(error)
+
+    def _look(self, register: Register) -> None:
+        """Serve by what the register says, where that or what is configured has changed."""
+        live = self._services.live
+        now = (register.changes(), live.serving)
+        if now == self._looked:
+            return
+        rollout = register.latest()
+        if rollout is not None and rollout.stage.runs and self._is_over(register, rollout, live.serving):
+            rollout = register.latest()
+        held = self._round
+        if rollout is None or not rollout.stage.runs:
+            if held is not None or self._looked is None:
+                self._swap(None)
+                self._report(register, rollout)
+        elif held is None or _place(held.rollout) != _place(rollout) or held.trial.baseline is not live.serving:
+            self._begin(register, rollout, live.serving)
+        self._looked = now
+
+    def _is_over(self, register: Register, rollout: Rollout, serving: Serving) -> bool:
+        """End a rollout whose baseline is not what is configured any more."""
+        if stages.same(serving.deployment, rollout.baseline):
+            return False
+        done = stages.same(serving.deployment, rollout.candidate)
+        reason = "its candidate is what is configured now" if done else "the baseline was changed under it"
+        with register.change():
+            register.move(rollout, Stage.ENDED, reason)
+        return True
+
+    def _begin(self, register: Register, rollout: Rollout, baseline: Serving) -> None:
+        """Take part in the rollout's stage; one whose candidate cannot be served here is rolled back."""
+        try:
+            if self._ready is None or self._ready[0] != rollout.id:
+                self._ready = (rollout.id, self._services.live.ready(rollout.candidate))
+            if self._bench is None:
+                self._bench = Bench(scoring.make(rollout.plan.judge), self._wake.set)
+            self._bench.scorer = scoring.make(rollout.plan.judge)
+        except TrimtabError as error:
+            with register.change():
+                register.move(rollout, Stage.ROLLED_BACK, f"the candidate cannot be served: {error}")
+            self._swap(None)
+            log.error("rollout %s was rolled back: %s", rollout.id, error)
+            return
+        sides = (baseline, self._ready[1])
+        new = Round(rollout, sides, (self._services, self._tail), self._bench.put, self._wake.set)
+        if (state := register.kept(rollout)) is not None:
+            new.evidence.resume(state)
+        self._swap(new)
+        self._report(register, rollout)
+
+    def _swap(self, new: Round | None) -> None:
+        """The pointer swap. Calls under way end as they began; shadows under way are broken off."""
+        old, self._round = self._round, new
+        self._services.live.trial = new.trial if new is not None else None
+        if old is not None and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(old.shadows.close)
+
+    def _report(self, register: Register, rollout: Rollout | None) -> None:
+        if rollout is not None:
+            register.report(Process(os.getpid(), rollout.id, rollout.revision, time.time_ns()))
+
+    def _feed(self, register: Register, now: Round) -> None:
+        """Put what was seen into the register, read what others put there, and act on what all of it says."""
+        batch, rollout = now.drain(), now.rollout
+        if not batch and not self._owed and not register.has_rows(rollout, now.evidence.number):
+            return
+        moved: Rollout | None = None
+        with register.change():
+            latest = register.latest()
+            if latest is None or _place(latest) != _place(rollout):
+                self._looked = None
+                return
+            for seen in batch:
+                if not seen.cluster or register.claim(rollout, seen.cluster):
+                    register.add(rollout, seen.row, seen.note)
+            register.count(rollout, now.counts())
+            self._catch_up(register, now)
+            moved = self._act(register, now)
+        if moved is not None:
+            register.secure()
+            self._looked = None
+            log.warning("rollout %s is %s: %s", moved.id, moved.stage, moved.reason)
+            self._report(register, moved)
+            steps.settle(register, self._folder)
+
+    def _catch_up(self, register: Register, now: Round) -> None:
+        evidence, rollout = now.evidence, now.rollout
+        state = register.kept(rollout)
+        if state is not None and state["number"] > evidence.number:
+            # Rows of detectors up to there are gone: others took them.
+            evidence.resume(state)
+        rows = register.rows(rollout, evidence.number)
+        for row in rows:
+            evidence.take(row)
+        self._kept += len(rows)
+        if evidence.detectors and self._kept >= _KEEP_EVERY:
+            self._kept = 0
+            register.keep(rollout, evidence.state())
+
+    def _act(self, register: Register, now: Round) -> Rollout | None:
+        """Roll back on an alarm; note a verdict once it is there, and roll back where it rejects."""
+        rollout, evidence = now.rollout, now.evidence
+        alarm = self._owed or evidence.alarm
+        if alarm:
+            self._swap(None)
+            self._owed = ""
+            return register.move(rollout, Stage.ROLLED_BACK, alarm)
+        decision = evidence.decision
+        now.wants_pairs = decision is None
+        if decision is None:
+            return None
+        if decision is Decision.REJECT:
+            self._swap(None)
+        if not register.claim(rollout, _VERDICT):
+            return None
+        counts = {name: float(amount) for name, amount in register.counts(rollout).items()}
+        calls = register.notes(rollout, now.evidence.compared)
+        said = proof.verdict(rollout, evidence, calls, self._judge, counts)
+        register.note(rollout.id, "verdict", {"stage": rollout.stage.value, "verdict": proof.plain(said)})
+        if decision is Decision.REJECT:
+            return register.move(rollout, Stage.ROLLED_BACK, f"rejected: {said.reason}")
+        return None
+
+    @property
+    def _judge(self) -> str:
+        return self._bench.scorer.version if self._bench is not None else ""
+
+    def _follow(self, register: Register, rollout: Rollout) -> None:
+        """Enter into the ledger what waits, and go on by itself where the plan says so."""
+        steps.settle(register, self._folder)
+        evidence = self._round.evidence if self._round is not None else None
+        if rollout.plan.automatic and evidence is not None and evidence.decision is Decision.PROMOTE:
+            try:
+                steps.forward(register, self._folder, rollout)
+            except NotProven as error:
+                log.warning("%s", error)
+            except StoreError:
+                pass  # Another process was quicker.
+            self._looked = None
+
+    def _go_blind(self, now: Round) -> None:
+        """The register cannot be used: what this process sees alone may still roll it back, here and now."""
+        for seen in now.drain():
+            now.evidence.take(seen.row)
+        if now.evidence.alarm and not self._owed:
+            self._owed = now.evidence.alarm
+            self._services.live.trial = None
+            log.error("rollout %s was rolled back in this process: %s", now.rollout.id, self._owed)
+
+
+def _place(rollout: Rollout) -> tuple[str, int]:
+    return rollout.id, rollout.revision
