@@ -14,20 +14,22 @@ CAP = 1.6  # the sequential test gives up at this many times the fixed size
 def fixed_n(margin: float, flips: float, power: float = 0.9, alpha: float = 0.05) -> int:
     """Clusters that a test with one look needs to promote a truly equal candidate with probability `power`.
 
-    n = (z_{1−α}·√(f − M²) + z_power·√f)²/M², f = `flips` = E[x²]: for single items the share whose verdict changes,
+    n = (z_{1−α}·√(f − M²) + z_power·√f)²/M², and no fewer than z²_{1−α}(1 − M)/M, which the score test needs even if
+    nothing flips. f = `flips` = E[x²]: for single items the share whose verdict changes,
     either way; for clusters the mean square of x, which is at most that share (f times the design effect by cluster
     size). P. A. Lachenbruch, C. J. Lynch (1998), "Assessing screening tests", Statistics in Medicine 17:2207-2217.
     ValueError: margin outside (0, 1), flips outside [margin², 1], power or alpha outside (0, 1).
     """
     if not 0 < margin < 1:
         raise ValueError(f"a margin of {margin:g} is outside (0, 1): 0.02 means two points")
-    if not margin * margin <= flips <= 1:
+    if not margin * margin * (1 - 1e-9) <= flips <= 1:
         raise ValueError(f"flips of {flips:g} are outside [{margin * margin:g}, 1]")
     if not (0 < power < 1 and 0 < alpha < 1):
         raise ValueError(f"power {power:g} or alpha {alpha:g} is outside (0, 1)")
     z = NormalDist().inv_cdf
-    root = z(1 - alpha) * math.sqrt(flips - margin * margin) + z(power) * math.sqrt(flips)
-    return max(1, math.ceil(max(root, 0.0) ** 2 / (margin * margin)))
+    root = z(1 - alpha) * math.sqrt(max(0.0, flips - margin * margin)) + z(power) * math.sqrt(flips)
+    no_flip = z(1 - alpha) ** 2 * (1 - margin) / margin
+    return max(1, math.ceil(no_flip), math.ceil(max(root, 0.0) ** 2 / (margin * margin)))
 
 
 def smallest_margin(n: int, flips: float, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -93,9 +93,7 @@ class Process(Trial):
     `margin` may be an array of shape (runs,) in simulations.
     """
 
-    def __init__(
-        self, margin: Number, alpha: float = 0.05, harm: Number | None = None, runs: int | None = None
-    ) -> None:
+    def __init__(self, margin: Number, alpha: float = 0.05, harm: float | None = None, runs: int | None = None) -> None:
         fits = (
             0 < margin < 1 if runs is None or isinstance(margin, float) else bool(((margin > 0) & (margin < 1)).all())
         )
@@ -105,6 +103,8 @@ class Process(Trial):
             require("gate", "numpy")
         self.margin: Number = margin
         self.harm: Number = -margin / 2 if harm is None else harm
+        if harm is not None and not -1 < harm < 1:
+            raise ValueError(f"a harm of {harm} is outside (-1, 1): -0.01 means one point worse")
         promote, reject = Wealth(-margin, margin, runs), Wealth(-self.harm, margin, runs)
         super().__init__(promote, reject, alpha, runs)
 

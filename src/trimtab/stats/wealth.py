@@ -71,7 +71,7 @@ def low_end(scores: Sequence[float], shift: float | None, error: float) -> float
     """The lower end of the anytime-valid confidence sequence for E[x]: the greatest m in [−1, 1] which Wealth against
     'E[x] <= m' (with the same `shift`) has refuted at level `error` at any time so far; −1 where it has refuted none.
 
-    Every factor falls as m grows: λ(x − m) does where λ is free of m, and .95(x − m)/(1 + m) does since x >= −1. So the
+    Every factor falls as m grows: λ(x − m) does where λ is free of m, and (x − m)/(1 + m) does since x >= −1. So the
     refuted m are an interval from −1 up, which bisection finds.
     """
     require("gate", "numpy")
@@ -80,15 +80,15 @@ def low_end(scores: Sequence[float], shift: float | None, error: float) -> float
     x = np.asarray(scores, dtype=float)
     if not len(x):
         return -1.0
-    if shift is None:
-        free = np.array(FIXED)[:, None] * STAKE
-    else:
+    fixed, free = np.array(FIXED)[:, None] * STAKE, None
+    if shift is not None:
         n = np.arange(len(x))
         moment = (PRIOR * PRIOR_WORTH + np.cumsum(x * x) - x * x) / (PRIOR_WORTH + n)
         free = np.array(LEANS)[:, None] * shift / (moment + shift * shift)
 
     def refuted(m: float) -> bool:
-        logs = np.cumsum(np.log1p(np.minimum(free, STAKE / (1 + m)) * (x - m)), axis=1)
+        bets = fixed / (1 + m) if free is None else np.minimum(free, STAKE / (1 + m))
+        logs = np.cumsum(np.log1p(bets * (x - m)), axis=1)
         top = logs.max(axis=0)
         wealth = top + np.log(np.exp(logs - top).mean(axis=0))
         return bool(wealth.max() >= np.log(1 / error))
