@@ -17,6 +17,7 @@ NOUNS = {
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
     "keys": "make, list and end the virtual keys that limit who may call and spend",
+    "rollout": "let a proven candidate take the traffic step by step, and take it back",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }

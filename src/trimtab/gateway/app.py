@@ -122,7 +122,7 @@ class Gateway:
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         key = self.services.limits.identify(scope["headers"])
-        known = self.services.live.main.deployment.models
+        known = self.services.live.models
         names = [name for name in known if key is None or key.allows(name)]
         data = [{"id": name, "object": "model", "created": self.started, "owned_by": "trimtab"} for name in names]
         await http.send_json(send, 200, {"object": "list", "data": data})

@@ -56,6 +56,11 @@ class Live:
         return trial.candidate if trial is not None and trial.share >= 1 and trial.baseline is serving else serving
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """Every model name a client may ask for."""
+        return tuple(dict.fromkeys((*self.main.deployment.models, *self.serving.deployment.models)))
+
+    @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All that may be asked now."""
         trial, endpoints = self.trial, self.serving.deployment.endpoints

@@ -1,4 +1,4 @@
-"""Answers and requests of any dialect as judges of chat see them: text and tool calls; what else is in them is left out.
+"""Answers and requests of any dialect as judges of chat see them: text and tool calls; all else is left out.
 
 Reads what any server may have sent.
 """
@@ -11,8 +11,8 @@ from typing import Any
 from trimtab.errors import RequestRefused
 from trimtab.evals import answer
 from trimtab.evals.answer import Answer
-from trimtab.gateway.dialects.translate_responses_answer import RESPONSES_TO_CHAT
 from trimtab.gateway.dialects.translate_from_chat import MESSAGES_TO_CHAT
+from trimtab.gateway.dialects.translate_responses_answer import RESPONSES_TO_CHAT
 
 _TO_CHAT = {"messages": MESSAGES_TO_CHAT.request, "responses": RESPONSES_TO_CHAT.request}
 

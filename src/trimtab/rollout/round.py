@@ -55,8 +55,8 @@ class Round:
         self._counted: Counter[str] = Counter()
         bounds = Bounds(sampled=plan.sampled, at_once=plan.at_once, per_s=plan.per_s)
         self.shadows = Shadows(*asking, bounds, self._paired)
-        baseline, candidate = sides
-        self.trial = Trial(rollout.id, baseline, candidate, rollout.share, self._finished)
+        self.baseline, candidate = sides
+        self.trial = Trial(rollout.id, self.baseline, candidate, rollout.share, self._finished)
 
     def _finished(self, finished: Finished) -> None:
         """A call has its end; on the event loop."""

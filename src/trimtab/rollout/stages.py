@@ -6,10 +6,12 @@ import enum
 import math
 import secrets
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from trimtab.config import placed
 from trimtab.deployment import Deployment
 from trimtab.errors import ConfigError
 
@@ -111,13 +113,33 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         return 1.0 if self.stage is Stage.FULL else 0.0
 
 
+def read(path: Path) -> Plan:
+    """The plan in the TOML file at `path`; a ConfigError names the line at fault."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Plan)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}; name the file with --plan") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{placed(path, str(error))}; see docs/rollout.md for every key") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def changed(plan: Plan, given: dict[str, Any]) -> Plan:
+    """`plan` with the values in `given`; ConfigError where one cannot be."""
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(plan), **given}, Plan)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the plan of the rollout: {error}; see docs/rollout.md") from error
+
+
 def begun(baseline: Deployment, candidate: Deployment, plan: Plan) -> Rollout:
     """A new rollout in its first stage; ConfigError where the candidate could not take the baseline's place."""
     if same(baseline, candidate):
         raise ConfigError("the candidate is the Deployment that is served already: change something first")
-    missing = [model for model in baseline.models if candidate.endpoint_for(model) is None]
-    if missing:
-        raise ConfigError(f"the candidate serves no '{missing[0]}', which clients ask for: add a route for it")
+    if not any(candidate.endpoint_for(model) for model in baseline.models):
+        known = ", ".join(baseline.models)
+        raise ConfigError(f"the candidate serves none of {known}, which clients ask for: give it routes for them")
     name = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
     if candidate.name == baseline.name:
         candidate = msgspec.structs.replace(candidate, name=f"candidate-{name}")

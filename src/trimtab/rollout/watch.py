@@ -16,7 +16,6 @@ from trimtab.errors import NotProven, StoreError, TrimtabError
 from trimtab.gateway.chain import Call as Chain
 from trimtab.gateway.chat import Services
 from trimtab.gateway.serving import Serving
-from trimtab.gateway.trial import Pair
 from trimtab.rollout import proof, scoring, stages, steps
 from trimtab.rollout.bench import Bench
 from trimtab.rollout.register import Process, Register, exists
@@ -46,7 +45,10 @@ class Watch:
         self._ready: tuple[str, Serving] | None = None
         self._looked: tuple[int, Serving] | None = None
         self._kept = 0
+        self._swapped_ns = 0
+        # Why this process rolled back while the register could not be told.
         self._owed = ""
+        self._blind = False
         self._warned = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bench: Bench | None = None
@@ -104,9 +106,11 @@ class Watch:
         """Serve by what the register says, where that or what is configured has changed."""
         live = self._services.live
         now = (register.changes(), live.serving)
-        if now == self._looked:
+        if now == self._looked and not self._blind:
             return
         rollout = register.latest()
+        if self._owed and rollout is not None:
+            rollout = self._make_good(register, rollout)
         if rollout is not None and rollout.stage.runs and self._is_over(register, rollout, live.serving):
             rollout = register.latest()
         held = self._round
@@ -114,9 +118,11 @@ class Watch:
             if held is not None or self._looked is None:
                 self._swap(None)
                 self._report(register, rollout)
-        elif held is None or _place(held.rollout) != _place(rollout) or held.trial.baseline is not live.serving:
+        elif (
+            self._blind or held is None or _place(held.rollout) != _place(rollout) or held.baseline is not live.serving
+        ):
             self._begin(register, rollout, live.serving)
-        self._looked = now
+        self._looked, self._blind = now, False
 
     def _is_over(self, register: Register, rollout: Rollout, serving: Serving) -> bool:
         """End a rollout whose baseline is not what is configured any more."""
@@ -153,17 +159,18 @@ class Watch:
         """The pointer swap. Calls under way end as they began; shadows under way are broken off."""
         old, self._round = self._round, new
         self._services.live.trial = new.trial if new is not None else None
+        self._swapped_ns = time.time_ns()
         if old is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(old.shadows.close)
 
     def _report(self, register: Register, rollout: Rollout | None) -> None:
         if rollout is not None:
-            register.report(Process(os.getpid(), rollout.id, rollout.revision, time.time_ns()))
+            register.report(Process(os.getpid(), rollout.id, rollout.revision, self._swapped_ns))
 
     def _feed(self, register: Register, now: Round) -> None:
         """Put what was seen into the register, read what others put there, and act on what all of it says."""
         batch, rollout = now.drain(), now.rollout
-        if not batch and not self._owed and not register.has_rows(rollout, now.evidence.number):
+        if not batch and not register.has_rows(rollout, now.evidence.number):
             return
         moved: Rollout | None = None
         with register.change():
@@ -178,10 +185,10 @@ class Watch:
             self._catch_up(register, now)
             moved = self._act(register, now)
         if moved is not None:
-            register.secure()
-            self._looked = None
             log.warning("rollout %s is %s: %s", moved.id, moved.stage, moved.reason)
             self._report(register, moved)
+            register.secure()
+            self._looked = None
             steps.settle(register, self._folder)
 
     def _catch_up(self, register: Register, now: Round) -> None:
@@ -201,10 +208,8 @@ class Watch:
     def _act(self, register: Register, now: Round) -> Rollout | None:
         """Roll back on an alarm; note a verdict once it is there, and roll back where it rejects."""
         rollout, evidence = now.rollout, now.evidence
-        alarm = self._owed or evidence.alarm
-        if alarm:
+        if alarm := evidence.alarm:
             self._swap(None)
-            self._owed = ""
             return register.move(rollout, Stage.ROLLED_BACK, alarm)
         decision = evidence.decision
         now.wants_pairs = decision is None
@@ -241,12 +246,21 @@ class Watch:
 
     def _go_blind(self, now: Round) -> None:
         """The register cannot be used: what this process sees alone may still roll it back, here and now."""
+        self._blind = True
         for seen in now.drain():
             now.evidence.take(seen.row)
-        if now.evidence.alarm and not self._owed:
+        if now.evidence.alarm:
             self._owed = now.evidence.alarm
-            self._services.live.trial = None
+            self._swap(None)
             log.error("rollout %s was rolled back in this process: %s", now.rollout.id, self._owed)
+
+    def _make_good(self, register: Register, rollout: Rollout) -> Rollout:
+        """The register can be used again: tell it, and so the other processes, what was done without it."""
+        if rollout.stage.runs:
+            with register.change():
+                rollout = register.move(rollout, Stage.ROLLED_BACK, self._owed)
+        self._owed = ""
+        return rollout
 
 
 def _place(rollout: Rollout) -> tuple[str, int]:
