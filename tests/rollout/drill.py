@@ -64,8 +64,7 @@ class Models:
 
 
 class Traffic:
-    """Clients that ask without end, each call of a session of its own or of one of a few. `answers` are (session, model,
-    status, text, time)."""
+    """Clients that ask without end, two calls a session. `answers` are what `ask` gives, `faults` what broke."""
 
     def __init__(self, url, clients=4, pause_s=0.0):
         self.host = urlsplit(url).netloc

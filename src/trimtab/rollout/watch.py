@@ -115,8 +115,9 @@ class Watch:
             rollout = register.latest()
         held = self._round
         if rollout is None or not rollout.stage.runs:
-            if held is not None or self._looked is None:
+            if held is not None:
                 self._swap(None)
+            if held is not None or self._looked is None:
                 self._report(register, rollout)
         elif (
             self._blind or held is None or _place(held.rollout) != _place(rollout) or held.baseline is not live.serving
@@ -165,7 +166,7 @@ class Watch:
 
     def _report(self, register: Register, rollout: Rollout | None) -> None:
         if rollout is not None:
-            register.report(Process(os.getpid(), rollout.id, rollout.revision, self._swapped_ns))
+            register.report(Process(os.getpid(), rollout.id, rollout.revision, self._swapped_ns or time.time_ns()))
 
     def _feed(self, register: Register, now: Round) -> None:
         """Put what was seen into the register, read what others put there, and act on what all of it says."""
