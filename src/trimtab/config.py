@@ -112,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: PriceSettings = PriceSettings()
     endpoints: tuple[Endpoint, ...] = ()
     routes: dict[str, str] = {}
+    split: dict[str, float] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
     retry: RetryPolicy = RetryPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
@@ -126,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             endpoints=self.endpoints,
             routes=self.routes,
             steps=self.steps,
+            split=self.split,
             fallbacks=self.fallbacks,
             retry=self.retry,
             breaker=self.breaker,

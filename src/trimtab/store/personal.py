@@ -33,6 +33,15 @@ def without(text: str) -> str:
     return _PHONE.sub("[redacted:phone]", text)
 
 
+def found(text: str) -> list[tuple[str, str]]:
+    """(kind, datum) of each such datum."""
+    held = [("email", match.group()) for match in _EMAIL.finditer(text)] if "@" in text else []
+    held += [("iban", match.group()) for match in _IBAN.finditer(text) if _is_iban(match.group())]
+    held += [("card", match.group()) for match in _CARD.finditer(text) if _is_card(match.group())]
+    held += [("social-security", match.group()) for match in _SOCIAL_SECURITY.finditer(text)]
+    return held + [("phone", match.group()) for match in _PHONE.finditer(text)]
+
+
 def _checked(kind: str, holds: Callable[[str], bool]) -> Callable[[re.Match[str]], str]:
     """A replacement for what passes its own check digits; any other number stays."""
     return lambda match: f"[redacted:{kind}]" if holds(match.group()) else match.group()

@@ -130,12 +130,27 @@ def scrub_text(text: str) -> str:
     return text
 
 
+def found(text: str) -> list[tuple[str, str]]:
+    """(kind, secret) of each secret that `scrub_text` would strike out."""
+    lowered = text.lower()
+    held = [("private-key", match.group()) for match in _KEY_BEGIN.finditer(text)]
+    for label, needles, pattern in _SECRETS:
+        if any(needle in lowered for needle in needles):
+            held += [(label, secret) for match in pattern.finditer(text) if (secret := _secret(match))]
+    return held
+
+
 def _replaced(label: str, match: re.Match[str]) -> str:
+    secret = _secret(match)
+    return match.group().removesuffix(secret) + f"[redacted:{label}]" if secret else match.group()
+
+
+def _secret(match: re.Match[str]) -> str:
+    """What of the match is to go; '' where it is none after all."""
     kept = match.group(1) if match.re.groups else ""
     secret = match.group()[len(kept) :]
-    if secret.startswith("[redacted:") or not any(character.isdigit() for character in secret):
-        return match.group()
-    return f"{kept}[redacted:{label}]"
+    is_none = secret.startswith("[redacted:") or not any(character.isdigit() for character in secret)
+    return "" if is_none else secret
 
 
 def _without_private_keys(text: str) -> str:
