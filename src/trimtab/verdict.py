@@ -96,19 +96,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def conclude(findings: Iterable[Finding], halt: str = "") -> tuple[Decision, str]:
     """The conjunction: one rejection rejects, all promotions promote, anything else is inconclusive; with the reason.
+    A run that was halted is inconclusive whatever its findings.
 
     Each finding is tested at its own alpha and needs no correction (intersection-union test: Berger 1982): the
     candidate is promoted falsely only if a criterion that it truly fails is passed.
     """
     findings = list(findings)
+    if halt:
+        return Decision.INCONCLUSIVE, halt
     for decision in (Decision.REJECT, Decision.INCONCLUSIVE, Decision.UNCERTIFIED):
         found = [finding for finding in findings if finding.decision is decision]
-        if decision is Decision.REJECT and found:
-            return Decision.REJECT, _reason(found)
-        if halt:
-            return Decision.INCONCLUSIVE, halt
         if found:
-            return Decision.INCONCLUSIVE, _reason(found)
+            return (decision if decision is Decision.REJECT else Decision.INCONCLUSIVE), _reason(found)
     if not findings:
         return Decision.INCONCLUSIVE, "nothing was tested"
     return Decision.PROMOTE, f"all of {len(findings)} criteria passed" if len(findings) > 1 else "the criterion passed"

@@ -6,7 +6,7 @@ A finding holds the values that were fed, so that `again` comes to the same one 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -28,11 +28,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     `mean`: E[x] > −margin for x in [−1, 1]; rejected below `harm`. `claim`: E[x] > 0 for x in any unit, cut at ±`unit`
     (0: set by the first clusters). `rate`: the share of misses is below `margin`. A mean may also be that of −missed.
     With fewer than `minimum` clusters a slice is uncertified; with more than `missing` of the items missing nothing is
-    concluded.
+    concluded. `alpha` is the criterion's own, or less where the judge's calibration takes a share of it.
     """
 
     test: Literal["mean", "claim", "rate"]
     margin: float
+    alpha: float
     harm: float = 0.0
     unit: float = 0.0
     minimum: int = 0
@@ -50,11 +51,7 @@ class Bet:
         self._fed: list[float] = []
         self._path: list[tuple[float, int]] = []
         self._digest = hashlib.sha256()
-        self._process: Any = {
-            "mean": lambda: Process(rule.margin, criterion.alpha, rule.harm),
-            "claim": lambda: Claim(criterion.alpha),
-            "rate": lambda: Rate(rule.margin, criterion.alpha),
-        }[rule.test]()
+        self._process = _process(rule)
 
     @property
     def n(self) -> int:
@@ -104,14 +101,14 @@ class Bet:
         """The decision, and why if it is neither of the two that the test itself can come to."""
         if self.missing > self.rule.missing * self.items:
             share = self.missing / self.items
-            return Decision.INCONCLUSIVE, f"{self.missing} of {self.items} items ({share:.1%}) have no score"
+            return Decision.INCONCLUSIVE, f"{self.missing} of {self.items} items ({share:.1%}) could not be told"
         if self._process.rejects:
             return Decision.REJECT, ""
         if self.n < self.rule.minimum:
             return Decision.UNCERTIFIED, f"{self.n} clusters, {self.rule.minimum} are the least"
         if self._process.promotes:
             return self._unless_cut()
-        needed = 1 / self.criterion.alpha
+        needed = 1 / self.rule.alpha
         return Decision.INCONCLUSIVE, f"evidence {self.wealth:.3g} of {needed:g} after {self.n} clusters"
 
     def _unless_cut(self) -> tuple[Decision, str]:
@@ -122,13 +119,13 @@ class Bet:
         return Decision.PROMOTE, ""
 
     def interval(self) -> Interval:
-        """Anytime-valid, at confidence 1 − 2·alpha, so that it excludes a null exactly when its test has. Needs numpy."""
-        alpha = self.criterion.alpha
-        if self.rule.test == "rate":
+        """Anytime-valid, at confidence 1 − 2·alpha: it excludes a null exactly when its test has. Needs numpy."""
+        alpha = self.rule.alpha
+        if isinstance(self._process, Rate):
             high = -low_end([-x for x in self._fed], self.rule.margin, alpha)
             low = max(0.0, low_end(self._fed, None, alpha))
             return Interval(min(low, high) - self.rule.margin, min(1.0, high) - self.rule.margin)
-        found: Interval = self._process.interval(1 - 2 * alpha)
+        found = self._process.interval(1 - 2 * alpha)
         return Interval(found.low * (self.unit or 1), found.high * (self.unit or 1))
 
     @property
@@ -168,16 +165,41 @@ class Bet:
         )
 
 
+def _process(rule: Rule) -> Process | Claim | Rate:
+    if rule.test == "mean":
+        return Process(rule.margin, rule.alpha, rule.harm)
+    return Claim(rule.alpha) if rule.test == "claim" else Rate(rule.margin, rule.alpha)
+
+
 def again(finding: Finding) -> Finding:
     """The finding computed anew from the values and counts it holds. FormatError where it lacks them."""
+    bet = _fed(finding, None)
+    bet.items, bet.missing = int(finding.counts["items"]), int(finding.counts["missing"])
+    return bet.finding()
+
+
+def paths(finding: Finding) -> list[tuple[float, float]]:
+    """(wealth, harm wealth) after each value that counted; empty for a finding of another kind of test."""
+    found: list[tuple[float, float]] = []
+    if "rule_alpha" in finding.counts:
+        _fed(finding, found)
+    return found
+
+
+def _fed(finding: Finding, paths: list[tuple[float, float]] | None) -> Bet:
+    counts = finding.counts
     try:
-        held = {name.removeprefix("rule_"): x for name, x in finding.counts.items() if name.startswith("rule_")}
+        held = {name.removeprefix("rule_"): x for name, x in counts.items() if name.startswith("rule_")}
         rule = msgspec.convert({"test": finding.test, **held, "minimum": int(held["minimum"])}, Rule)
+        if not {"items", "missing"} <= counts.keys():
+            raise ValueError("it does not say how many items there were")
         bet = Bet(finding.criterion, rule, finding.slice)
         for value, times in finding.path:
             for _ in range(times):
+                before = bet.n
                 bet.feed(value, 0)
-        bet.items, bet.missing = int(finding.counts["items"]), int(finding.counts["missing"])
+                if paths is not None and bet.n > before:
+                    paths.append((bet.wealth, bet.harm_wealth))
     except (KeyError, ValueError, msgspec.ValidationError) as error:
         raise FormatError(f"the finding on {finding.criterion.metric} cannot be computed again: {error}") from error
-    return bet.finding()
+    return bet

@@ -15,6 +15,7 @@ from trimtab.evals.suite import Item, Suite
 from trimtab.gate.bets import Bet, Rule
 from trimtab.gate.criteria import Criteria, Latency
 from trimtab.stats import power
+from trimtab.stats.judged import split
 from trimtab.verdict import Criterion, Decision, Finding, Margin
 
 SAFETY = "safety"
@@ -66,6 +67,8 @@ class Conjunction:
     ) -> None:
         self.criteria, self.suite = criteria, suite
         self.scale = dict(scale or {})
+        # A calibration may be unlucky: the test leaves it its share of alpha.
+        self._alpha = split(criteria.alpha).alpha if scale else criteria.alpha
         self.cap = min(clusters, criteria.cap or power.cap(criteria.margin, max(criteria.flips, criteria.margin**2)))
         self.n = 0
         self.pairs: list[Pair] = []
@@ -111,16 +114,21 @@ class Conjunction:
         present = {name for item in self.suite.items for name in item.slices}
         for name in ("", *protected):
             margin = self.criteria.margin_of(name)
-            rule = self._mean(margin, self.scale.get(name, self.scale.get("", 1.0)), bool(name))
+            rule = self._mean(margin, self._alpha, self.scale.get(name, self.scale.get("", 1.0)), bool(name))
             bet = Bet(Criterion("quality", Margin(margin), self.criteria.alpha), rule, name)
             if not name or name in present:
                 yield _Line(bet, lambda pair, name=name: self._counts(pair, name), _difference, _mean)  # type: ignore[misc]
 
-    def _mean(self, margin: float, scale: float = 1.0, is_slice: bool = False) -> Rule:
+    def _mean(self, margin: float, alpha: float, scale: float = 1.0, is_slice: bool = False) -> Rule:
         harm = -margin / 2 if self.criteria.harm is None else self.criteria.harm * margin / self.criteria.margin
         minimum = self.criteria.slice_minimum if is_slice else 0
         return Rule(
-            test="mean", margin=margin * scale, harm=harm * scale, minimum=minimum, missing=self.criteria.missing
+            test="mean",
+            margin=margin * scale,
+            alpha=alpha,
+            harm=harm * scale,
+            minimum=minimum,
+            missing=self.criteria.missing,
         )
 
     def _counts(self, pair: Pair, name: str) -> bool:
@@ -129,7 +137,7 @@ class Conjunction:
     def _safety(self) -> Iterable[_Line]:
         if any(self.suite.judge_of(item).kind == SAFETY for item in self.suite.items):
             criterion = Criterion(SAFETY, Margin(self.criteria.safety), self.criteria.alpha)
-            bet = Bet(criterion, self._mean(self.criteria.safety))
+            bet = Bet(criterion, self._mean(self.criteria.safety, self.criteria.alpha))
             yield _Line(bet, lambda pair: self.suite.judge_of(pair.item).kind == SAFETY, _difference, _mean)
 
     def _latency(self) -> Iterable[_Line]:
@@ -140,7 +148,10 @@ class Conjunction:
         alone = len({item.cluster for item in self.suite.items}) == len(self.suite.items)
         limit = latency.missed
         # Requests of one cluster are not independent: their share of misses is bet on as one value.
-        rule = Rule(test="rate", margin=limit) if alone else Rule(test="mean", margin=limit, harm=-limit)
+        alpha = self.criteria.alpha
+        rule = Rule(test="rate", margin=limit, alpha=alpha)
+        if not alone:
+            rule = Rule(test="mean", margin=limit, alpha=alpha, harm=-limit)
         sign = 1.0 if alone else -1.0
         yield _Line(Bet(criterion, rule), _all, lambda pair: sign * _missed(pair.candidate, latency), _mean)
 
@@ -160,14 +171,18 @@ class Conjunction:
         if not self.criteria.length:
             return
         least, most = self.criteria.length
-        yield self._claim("length, not above", lambda pair: most * _tokens(pair.baseline) - _tokens(pair.candidate))
+        yield self._claim("length, not above", lambda pair: _tokens(pair, most, -1.0))
         if least:
-            yield self._claim(
-                "length, not below", lambda pair: _tokens(pair.candidate) - least * _tokens(pair.baseline)
-            )
+            yield self._claim("length, not below", lambda pair: _tokens(pair, -least, 1.0))
 
     def _claim(self, name: str, reads: Values, unit: float = 0.0) -> _Line:
-        rule = Rule(test="claim", margin=self.criteria.margin, unit=unit, missing=self.criteria.missing)
+        rule = Rule(
+            test="claim",
+            margin=self.criteria.margin,
+            alpha=self.criteria.alpha,
+            unit=unit,
+            missing=self.criteria.missing,
+        )
         criterion = Criterion(name, Margin(self.criteria.margin), self.criteria.alpha)
         return _Line(Bet(criterion, rule), lambda pair: pair.whole, reads, math.fsum)
 
@@ -184,8 +199,10 @@ def _all(pair: Pair) -> bool:
     return True
 
 
-def _tokens(outcome: Outcome) -> float:
-    return float(outcome.output_tokens)
+def _tokens(pair: Pair, baseline: float, candidate: float) -> float | None:
+    """A weighted sum of both sides' output tokens; None where a server did not count them."""
+    before, after = pair.baseline.output_tokens, pair.candidate.output_tokens
+    return None if before is None or after is None else baseline * before + candidate * after
 
 
 def _missed(outcome: Outcome, latency: Latency) -> float:
