@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab import config
-from trimtab.cli import rolloutwords
+from trimtab.cli import rolloutwords, storewords
 from trimtab.errors import TrimtabError
 from trimtab.rollout import stages, steps
 from trimtab.rollout.stages import Plan, Rollout
@@ -39,38 +39,36 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _verb(verbs: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    command.add_argument("--store", type=Path, metavar="DIR", help="the store's folder (default: the config's)")
-    command.add_argument("--config", type=Path, metavar="FILE", help="default: trimtab.toml, where there is one")
+    command = storewords.verb(verbs, name, run, text)
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
-    command.set_defaults(run=run)
     return command
 
 
 def start(args: argparse.Namespace) -> int:
     settings = config.read(args.config or Path("trimtab.toml"))
     candidate = config.read(args.candidate).deployment()
-    return _say(args, steps.start(_folder(args), settings.deployment(), candidate, _plan(args)))
+    return _say(args, steps.start(storewords.folder(args), settings.deployment(), candidate, _plan(args)))
 
 
 def advance(args: argparse.Namespace) -> int:
-    path = _config(args)
-    return _say(args, steps.advance(_folder(args), config.read(path).deployment() if path else None))
+    settings = storewords.settings(args)
+    configured = settings.deployment() if settings.endpoints else None
+    return _say(args, steps.advance(storewords.folder(args), configured))
 
 
 def rollback(args: argparse.Namespace) -> int:
-    return _say(args, steps.rollback(_folder(args), args.reason))
+    return _say(args, steps.rollback(storewords.folder(args), args.reason))
 
 
 def status(args: argparse.Namespace) -> int:
-    found = steps.status(_folder(args))
+    found = steps.status(storewords.folder(args))
     print(json.dumps(msgspec.to_builtins(found)) if args.json else rolloutwords.text(found))
     return 0
 
 
 def _say(args: argparse.Namespace, rollout: Rollout) -> int:
     """What the rollout is now, and whether the serving processes have taken it."""
-    folder, give_up = _folder(args), time.monotonic() + _PATIENCE_S
+    folder, give_up = storewords.folder(args), time.monotonic() + _PATIENCE_S
     while True:
         found = steps.status(folder)
         taken = [each for each in found.processes if each.revision >= rollout.revision]
@@ -90,15 +88,3 @@ def _plan(args: argparse.Namespace) -> Plan:
     plan = stages.read(args.plan) if args.plan else Plan()
     named = {name: getattr(args, name) for name in ("margin", "canary", "sampled", "automatic")}
     return stages.changed(plan, {name: given for name, given in named.items() if given is not None})
-
-
-def _config(args: argparse.Namespace) -> Path | None:
-    default = Path("trimtab.toml")
-    path: Path | None = args.config or (default if default.exists() else None)
-    return path
-
-
-def _folder(args: argparse.Namespace) -> Path:
-    path = _config(args)
-    settings = config.read(path) if path else config.Settings()
-    return args.store or Path(settings.store.folder)

@@ -29,7 +29,9 @@ def text(status: Status) -> str:
     lines.append(taken(status))
     for event in status.events:
         if event.kind == "step":
-            said = f"{event.body.get('from', 'nothing')} -> {event.body['to']}: {event.body.get('reason') or 'begun'}"
+            said = (
+                f"{event.body.get('from', 'nothing')} -> {event.body['stage']}: {event.body.get('reason') or 'begun'}"
+            )
         else:
             verdict = event.body["verdict"]
             said = f"verdict of the {event.body['stage']}: {verdict['decision']} ({verdict.get('reason', '')})"

@@ -81,7 +81,7 @@ class Passthrough:
     def endpoint(self, dialect: str) -> Endpoint:
         """Where things of `dialect` are kept; RequestRefused 404 where no endpoint speaks it."""
         live = self.services.live
-        named, endpoints = live.bounds.passthrough, live.main.deployment.endpoints
+        named, endpoints = live.bounds.passthrough, live.serving.deployment.endpoints
         speak = [endpoint for endpoint in endpoints if dialect in ("", endpoint.dialect)]
         for endpoint in speak:
             if endpoint.name == named or (not named and endpoint is speak[0]):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -35,18 +36,19 @@ _OPERATIONS = frozenset(("chat", "text_completion"))
 
 class Bounds(msgspec.Struct, frozen=True):
     """How much is asked again: the share `sampled` of calls, at most `at_once` at a time and `per_s` a second, and no
-    request of more than `body_bytes`."""
+    request of more than `body_bytes`. A session is asked about once, or again after `again_s` seconds."""
 
     sampled: float = 0.1
     at_once: int = 8
     per_s: float = 10.0
     body_bytes: int = 256 * 1024
+    again_s: float = math.inf
 
 
 class Shadows:
     """Asks again as `bounds` allow; `on_pair` hears of each pair of answers on the event loop, and must not wait.
 
-    A session is asked about once. What could not be asked is counted in `dropped`, by reason. `tail` is the upstream
+    What could not be asked is counted in `dropped`, by reason. `tail` is the upstream
     call of shadows: with breakers of its own, so that a failing shadow closes no endpoint to those who are served.
     """
 
@@ -59,7 +61,7 @@ class Shadows:
         self._bounds = bounds
         self._on_pair = on_pair
         self._tasks: set[asyncio.Task[None]] = set()
-        self._clusters: set[str] = set()
+        self._clusters: dict[str, float] = {}
         self._tokens = bounds.per_s
         self._refilled = 0.0
         self._closed = False
@@ -74,8 +76,9 @@ class Shadows:
             return
         if len(self._clusters) >= _MOST_CLUSTERS:
             self._clusters.clear()
-        self._clusters.add(finished.cluster)
-        task = asyncio.get_running_loop().create_task(self._run(trial_id, finished, other))
+        loop = asyncio.get_running_loop()
+        self._clusters[finished.cluster] = loop.time()
+        task = loop.create_task(self._run(trial_id, finished, other))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -93,7 +96,10 @@ class Shadows:
             # Without the baseline's answer there is nothing to compare with; one that the candidate lacks is a loss.
             return False
         # The id's last digits are random.
-        return int(call.id[-8:], 16) < self._bounds.sampled * 2**32 and finished.cluster not in self._clusters
+        if int(call.id[-8:], 16) >= self._bounds.sampled * 2**32:
+            return False
+        asked = self._clusters.get(finished.cluster)
+        return asked is None or asyncio.get_running_loop().time() - asked > self._bounds.again_s
 
     def _hindrance(self, finished: Finished) -> str:
         """Why there is no room; '' where there is."""
@@ -119,7 +125,7 @@ class Shadows:
         await asyncio.sleep(0)
         if loop.time() - began > _BUSY_S:
             self._drop("busy")
-            self._clusters.discard(finished.cluster)
+            self._clusters.pop(finished.cluster, None)
             return
         self.asked += 1
         try:

@@ -139,7 +139,7 @@ _WORDS = {
 
 def _tests(plan: Plan) -> dict[Stream, Bet]:
     def bet(metric: str, limit: float, test: Literal["mean", "rate"]) -> Bet:
-        rule = Rule(test=test, margin=limit, harm=-limit / 2 if test == "mean" else 0.0)
+        rule = Rule(test=test, margin=limit, alpha=plan.alpha, harm=-limit / 2 if test == "mean" else 0.0)
         return Bet(Criterion(metric, Margin(limit), plan.alpha), rule)
 
     tests = {Stream.QUALITY: bet("quality", plan.margin, "mean"), Stream.ERRORS: bet("errors", plan.errors, "rate")}

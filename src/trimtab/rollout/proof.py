@@ -9,28 +9,50 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import NotProven
+from trimtab.gate import recompute
+from trimtab.gate.stale import reopened
 from trimtab.rollout.evidence import Evidence
 from trimtab.rollout.stages import Rollout, Stage
 from trimtab.store.ledger import Entry, Ledger
 from trimtab.verdict import Decision, Verdict, conclude, digest, fingerprint
 
 
-def verdict(rollout: Rollout, evidence: Evidence, calls: list[str], judge: str, facts: dict[str, float]) -> Verdict:
-    """What the evidence of a stage comes to. `calls` are the ids of the compared calls in the order they counted: live
-    there is no suite, and the order is that of arrival."""
+class Seen(msgspec.Struct, frozen=True):
+    """What a verdict says beside the tests: ids of the compared `calls` in the order they counted, the version of the
+    `judge`, figures, and by which `models` each endpoint of a side answered ({side: {endpoint: models}})."""
+
+    calls: list[str]
+    judge: str
+    facts: dict[str, float] = {}
+    models: dict[str, dict[str, list[str]]] = {}
+
+    @property
+    def halt(self) -> str:
+        """Why nothing can be concluded of a stage under which a model changed; '' otherwise."""
+        for side, endpoints in self.models.items():
+            for endpoint, models in endpoints.items():
+                if len(models) > 1:
+                    return f"the model behind the {side}'s '{endpoint}' changed meanwhile: {', '.join(models)}"
+        return ""
+
+
+def verdict(rollout: Rollout, evidence: Evidence, seen: Seen) -> Verdict:
+    """What the evidence of a stage comes to. Live there is no suite, and the order is that of arrival."""
     findings = tuple(test.finding() for test in evidence.tests.values())
-    decision, reason = conclude(findings)
+    decision, reason = conclude(findings, seen.halt)
     return Verdict(
         decision=decision,
         findings=findings,
         baseline=fingerprint(rollout.baseline),
         candidate=fingerprint(rollout.candidate),
         suite=digest(["live", rollout.id, rollout.stage.value]),
-        order=digest(calls),
+        order=digest(seen.calls),
         seed=0,
         n=evidence.n,
         reason=reason,
-        judge=judge,
+        halt=seen.halt,
+        models={side: digest(endpoints) for side, endpoints in seen.models.items()},
+        judge=seen.judge,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         names={
             "rollout": rollout.id,
@@ -38,7 +60,7 @@ def verdict(rollout: Rollout, evidence: Evidence, calls: list[str], judge: str, 
             "baseline": rollout.baseline.name,
             "candidate": rollout.candidate.name,
         },
-        facts=facts,
+        facts=seen.facts,
     )
 
 
@@ -51,32 +73,31 @@ def plain(said: Verdict) -> dict[str, Any]:
 def of(folder: Path, rollout: Rollout) -> str:
     """The hash of the newest Verdict in the ledger that lets `rollout` leave its stage; NotProven where none does.
 
-    It must be of these two Deployments as they are now, and say promote. The canary must have passed itself; before it,
-    what the gate said of them offline will do as well. The newest Verdict counts: one that rejects undoes earlier ones.
+    It must be of these two Deployments as they are now, say promote, and follow from its own counts. The canary must
+    have passed itself; before it, what the gate said of the two offline will do as well. The newest Verdict counts: one
+    that rejects undoes those before it.
     """
-    found = [(entry, said) for entry in Ledger(folder).entries("verdict") if (said := _read(entry)) is not None]
-    mine = [(entry, said) for entry, said in found if _is_of(said, rollout)]
-    if not mine:
-        changed = any(said.names.get("rollout") == rollout.id for _, said in found)
-        how = "its verdict is stale: what was compared has changed" if changed else "there is no verdict on it yet"
-        raise NotProven(f"rollout {rollout.id} stays {rollout.stage}: {how}; see `trimtab rollout status`")
-    entry, said = mine[-1]
+    stays = f"rollout {rollout.id} stays {rollout.stage}"
+    found = [(entry, said) for entry in Ledger(folder).entries("verdict") if _is_of(said := _read(entry), rollout)]
+    if not found:
+        raise NotProven(f"{stays}: there is no verdict on it yet; see `trimtab rollout status`")
+    entry, said = found[-1]
+    if stale := reopened(said, rollout.baseline, rollout.candidate):
+        raise NotProven(f"{stays}: its verdict is stale: {stale}")
+    if faults := recompute.check(said):
+        raise NotProven(f"{stays}: its verdict does not follow from its counts: {faults[0]}")
     if said.decision is not Decision.PROMOTE:
-        raise NotProven(f"rollout {rollout.id} stays {rollout.stage}: its verdict is {said.decision} ({said.reason})")
+        raise NotProven(f"{stays}: its verdict is {said.decision} ({said.reason})")
     return entry.hash
 
 
 def _is_of(said: Verdict, rollout: Rollout) -> bool:
-    """Whether a verdict is of the two Deployments of `rollout`, and counts for its stage."""
-    if (said.baseline, said.candidate) != (fingerprint(rollout.baseline), fingerprint(rollout.candidate)):
-        return False
-    if "rollout" not in said.names:
-        return rollout.stage is Stage.SHADOW
-    return (said.names["rollout"], said.names.get("stage")) == (rollout.id, rollout.stage.value)
+    """Whether a verdict counts for the stage of `rollout`."""
+    if "rollout" in said.names:
+        return (said.names["rollout"], said.names.get("stage")) == (rollout.id, rollout.stage.value)
+    # One of the gate's own names no rollout; it is known by what it compared.
+    return rollout.stage is Stage.SHADOW and said.candidate == fingerprint(rollout.candidate)
 
 
-def _read(entry: Entry) -> Verdict | None:
-    try:
-        return msgspec.convert(entry.body, Verdict)
-    except msgspec.ValidationError:
-        return None
+def _read(entry: Entry) -> Verdict:
+    return recompute.verdict_of(entry)

@@ -34,6 +34,9 @@ _TABLES = (
     "CREATE TABLE clusters (rollout TEXT, stage TEXT, digest BLOB, PRIMARY KEY (rollout, stage, digest)) WITHOUT ROWID",
     # The detectors as they stood after a row, so that older rows can go.
     "CREATE TABLE detectors (rollout TEXT, stage TEXT, body BLOB NOT NULL, PRIMARY KEY (rollout, stage)) WITHOUT ROWID",
+    # Which model each endpoint of a side said it was.
+    """CREATE TABLE models (rollout TEXT, stage TEXT, side TEXT, endpoint TEXT, model TEXT,
+        PRIMARY KEY (rollout, stage, side, endpoint, model)) WITHOUT ROWID""",
     "CREATE TABLE counts (rollout TEXT, name TEXT, amount INTEGER NOT NULL, PRIMARY KEY (rollout, name)) WITHOUT ROWID",
     # What happened, on its way to the ledger; `hash` is its entry's there.
     """CREATE TABLE events (
@@ -150,7 +153,7 @@ class Register:
             self._db.execute(
                 "INSERT INTO rollouts (id, body) VALUES (?, ?)", (rollout.id, msgspec.json.encode(rollout))
             )
-            self.note(rollout.id, "step", {"to": rollout.stage.value, "reason": rollout.reason})
+            self.note(rollout.id, "step", {"stage": rollout.stage.value, "reason": rollout.reason})
         self.secure()
 
     def move(self, rollout: Rollout, stage: Stage, reason: str, verdict: str = "") -> Rollout:
@@ -167,7 +170,7 @@ class Register:
             verdict=verdict,
         )
         self._db.execute("UPDATE rollouts SET body = ? WHERE id = ?", (msgspec.json.encode(moved), rollout.id))
-        step = {"from": rollout.stage.value, "to": stage.value, "reason": reason, "verdict": verdict}
+        step = {"from": rollout.stage.value, "stage": stage.value, "reason": reason, "verdict": verdict}
         self.note(rollout.id, "step", step)
         return moved
 
@@ -239,6 +242,26 @@ class Register:
             "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
             [(rollout.id, name, amount) for name, amount in amounts if amount],
         )
+
+    def met(self, rollout: Rollout, models: Iterable[tuple[str, str, str]]) -> None:
+        """Note each (side, endpoint, model) that answered, inside a change."""
+        where = (rollout.id, rollout.stage.value)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO models VALUES (?, ?, ?, ?, ?)", [(*where, *each) for each in models]
+        )
+
+    def models(self, rollout: Rollout) -> dict[str, dict[str, list[str]]]:
+        """The models that answered in the rollout's stage: {side: {endpoint: models}}."""
+        with self._errors():
+            rows = self._db.execute(
+                "SELECT side, endpoint, model FROM models WHERE rollout = ? AND stage = ?"
+                " ORDER BY side, endpoint, model",
+                (rollout.id, rollout.stage.value),
+            ).fetchall()
+        found: dict[str, dict[str, list[str]]] = {}
+        for side, endpoint, model in rows:
+            found.setdefault(side, {}).setdefault(endpoint, []).append(model)
+        return found
 
     def counts(self, rollout: Rollout) -> dict[str, int]:
         with self._errors():

@@ -49,11 +49,12 @@ class Round:
         self.evidence = Evidence(plan, rollout.stage)
         self.wants_pairs = True
         self.dropped: Counter[str] = Counter()
+        self.models: set[tuple[str, str, str]] = set()
         self._on_pair, self._on_failure = on_pair, on_failure
         self._seen: deque[Seen] = deque(maxlen=_MOST_WAITING)
         self._outcomes: deque[tuple[bool, bool]] = deque(maxlen=_MOST_WAITING)
         self._counted: Counter[str] = Counter()
-        bounds = Bounds(sampled=plan.sampled, at_once=plan.at_once, per_s=plan.per_s)
+        bounds = Bounds(plan.sampled, plan.at_once, plan.per_s, again_s=rollout.stage.again_s)
         self.shadows = Shadows(*asking, bounds, self._paired)
         self.baseline, candidate = sides
         self.trial = Trial(rollout.id, self.baseline, candidate, rollout.share, self._finished)
@@ -75,6 +76,9 @@ class Round:
         """A pair has its score, or cannot have one; from any thread."""
         cluster = hashlib.blake2b(pair.asked.cluster.encode(errors="replace"), digest_size=12).digest()
         stream = Stream.QUALITY if self.rollout.stage.concludes else Stream.QUALITY_ALARM
+        for side, call in (("baseline", pair.baseline.call), ("candidate", pair.candidate.call)):
+            if call.response_model:
+                self.models.add((side, call.endpoint, call.response_model))
         row = Row(Stream.MISSING, 0.0) if difference is None else Row(stream, difference)
         self._seen.append(Seen(row, cluster, pair.asked.call.id))
         if self.rollout.stage is Stage.SHADOW:

@@ -36,6 +36,12 @@ class Stage(enum.StrEnum):
         raise ConfigError(f"a rollout that is {self} goes no further: see `trimtab rollout status`")
 
     @property
+    def again_s(self) -> float:
+        """After how many seconds a session may be compared again. A Verdict counts each once; who only watches for a
+        change would run out of sessions."""
+        return math.inf if self.concludes else 3600.0
+
+    @property
     def runs(self) -> bool:
         return self in (Stage.SHADOW, Stage.CANARY, Stage.FULL)
 

@@ -49,6 +49,8 @@ class Watch:
         # Why this process rolled back while the register could not be told.
         self._owed = ""
         self._blind = False
+        # A verdict that does not allow to go on will not do so later.
+        self._stuck = False
         self._warned = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bench: Bench | None = None
@@ -153,6 +155,7 @@ class Watch:
         new = Round(rollout, sides, (self._services, self._tail), self._bench.put, self._wake.set)
         if (state := register.kept(rollout)) is not None:
             new.evidence.resume(state)
+        self._stuck = False
         self._swap(new)
         self._report(register, rollout)
 
@@ -183,6 +186,7 @@ class Watch:
                 if not seen.cluster or register.claim(rollout, seen.cluster):
                     register.add(rollout, seen.row, seen.note)
             register.count(rollout, now.counts())
+            register.met(rollout, tuple(now.models))
             self._catch_up(register, now)
             moved = self._act(register, now)
         if moved is not None:
@@ -220,9 +224,9 @@ class Watch:
             self._swap(None)
         if not register.claim(rollout, _VERDICT):
             return None
-        counts = {name: float(amount) for name, amount in register.counts(rollout).items()}
-        calls = register.notes(rollout, now.evidence.compared)
-        said = proof.verdict(rollout, evidence, calls, self._judge, counts)
+        facts = {name: float(amount) for name, amount in register.counts(rollout).items()}
+        calls = register.notes(rollout, evidence.compared)
+        said = proof.verdict(rollout, evidence, proof.Seen(calls, self._judge, facts, register.models(rollout)))
         register.note(rollout.id, "verdict", {"stage": rollout.stage.value, "verdict": proof.plain(said)})
         if decision is Decision.REJECT:
             return register.move(rollout, Stage.ROLLED_BACK, f"rejected: {said.reason}")
@@ -236,10 +240,16 @@ class Watch:
         """Enter into the ledger what waits, and go on by itself where the plan says so."""
         steps.settle(register, self._folder)
         evidence = self._round.evidence if self._round is not None else None
-        if rollout.plan.automatic and evidence is not None and evidence.decision is Decision.PROMOTE:
+        if (
+            rollout.plan.automatic
+            and not self._stuck
+            and evidence is not None
+            and evidence.decision is Decision.PROMOTE
+        ):
             try:
                 steps.forward(register, self._folder, rollout)
             except NotProven as error:
+                self._stuck = True
                 log.warning("%s", error)
             except StoreError:
                 pass  # Another process was quicker.
