@@ -30,8 +30,10 @@ _TABLES = (
         value REAL NOT NULL, count INTEGER NOT NULL, note TEXT NOT NULL
     )""",
     "CREATE INDEX scores_of ON scores (rollout, stage, number)",
-    # Sessions that were compared: each counts once a stage.
-    "CREATE TABLE clusters (rollout TEXT, stage TEXT, digest BLOB, PRIMARY KEY (rollout, stage, digest)) WITHOUT ROWID",
+    # Sessions that were compared: each counts once a stage, or once in a while.
+    """CREATE TABLE clusters (
+        rollout TEXT, stage TEXT, digest BLOB, at_s REAL NOT NULL, PRIMARY KEY (rollout, stage, digest)
+    ) WITHOUT ROWID""",
     # The detectors as they stood after a row, so that older rows can go.
     "CREATE TABLE detectors (rollout TEXT, stage TEXT, body BLOB NOT NULL, PRIMARY KEY (rollout, stage)) WITHOUT ROWID",
     # Which model each endpoint of a side said it was.
@@ -175,9 +177,12 @@ class Register:
         return moved
 
     def claim(self, rollout: Rollout, digest: bytes) -> bool:
-        """Whether this cluster is compared for the first time in the stage."""
+        """Whether this cluster is compared for the first time in the stage, or again after long enough."""
+        now = time.time()
         done = self._db.execute(
-            "INSERT OR IGNORE INTO clusters VALUES (?, ?, ?)", (rollout.id, rollout.stage.value, digest)
+            "INSERT INTO clusters VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET at_s = excluded.at_s WHERE excluded.at_s - at_s > ?",
+            (rollout.id, rollout.stage.value, digest, now, min(rollout.stage.again_s, 1e12)),
         )
         return done.rowcount == 1
 
@@ -224,9 +229,8 @@ class Register:
             f"DELETE FROM scores WHERE rollout = ? AND stage = ? AND number <= ? AND stream IN ({marks})",
             (*where, state["number"], *(stream.value for stream in ALARMS)),
         )
-        if not rollout.stage.concludes:
-            # A stage without an end compares a session again, a long while later.
-            self._db.execute("DELETE FROM clusters WHERE rollout = ? AND stage = ?", where)
+        old = time.time() - min(rollout.stage.again_s, 1e12)
+        self._db.execute("DELETE FROM clusters WHERE rollout = ? AND stage = ? AND at_s < ?", (*where, old))
 
     def kept(self, rollout: Rollout) -> dict[str, Any] | None:
         """The detectors' state that was kept last."""
