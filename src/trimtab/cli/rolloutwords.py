@@ -29,9 +29,8 @@ def text(status: Status) -> str:
     lines.append(taken(status))
     for event in status.events:
         if event.kind == "step":
-            said = (
-                f"{event.body.get('from', 'nothing')} -> {event.body['stage']}: {event.body.get('reason') or 'begun'}"
-            )
+            reason = event.body.get("reason") or "begun"
+            said = f"{event.body.get('from', 'nothing')} -> {event.body['stage']}: {reason}"
         else:
             verdict = event.body["verdict"]
             said = f"verdict of the {event.body['stage']}: {verdict['decision']} ({verdict.get('reason', '')})"

@@ -15,6 +15,7 @@ from pathlib import Path
 from trimtab.errors import NotProven, StoreError, TrimtabError
 from trimtab.gateway.chain import Call as Chain
 from trimtab.gateway.chat import Services
+from trimtab.gateway.metrics import Gauge, Labels
 from trimtab.gateway.serving import Serving
 from trimtab.rollout import proof, scoring, stages, steps
 from trimtab.rollout.bench import Bench
@@ -40,6 +41,8 @@ class Watch:
         self._folder = folder
         self._services = services
         self._tail = tail
+        text = "Serving processes by the stage of the rollout that they take part in."
+        services.meter.gauges.append(Gauge("trimtab_rollout_processes", text, self._stages))
         self._register: Register | None = None
         self._round: Round | None = None
         self._ready: tuple[str, Serving] | None = None
@@ -167,6 +170,10 @@ class Watch:
         if old is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(old.shadows.close)
 
+    def _stages(self) -> dict[Labels, float]:
+        now = self._round
+        return {} if now is None else {(("stage", now.rollout.stage.value),): 1.0}
+
     def _report(self, register: Register, rollout: Rollout | None) -> None:
         if rollout is not None:
             register.report(Process(os.getpid(), rollout.id, rollout.revision, self._swapped_ns or time.time_ns()))
@@ -240,12 +247,8 @@ class Watch:
         """Enter into the ledger what waits, and go on by itself where the plan says so."""
         steps.settle(register, self._folder)
         evidence = self._round.evidence if self._round is not None else None
-        if (
-            rollout.plan.automatic
-            and not self._stuck
-            and evidence is not None
-            and evidence.decision is Decision.PROMOTE
-        ):
+        proven = evidence is not None and evidence.decision is Decision.PROMOTE
+        if rollout.plan.automatic and proven and not self._stuck:
             try:
                 steps.forward(register, self._folder, rollout)
             except NotProven as error:
