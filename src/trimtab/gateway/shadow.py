@@ -23,7 +23,7 @@ from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.disclosure import KEYS
 from trimtab.gateway.serving import Serving
 from trimtab.gateway.stream import Relay
-from trimtab.gateway.trial import SHADOW, Answered, Finished, Pair
+from trimtab.gateway.trial import SHADOW, Answered, Finished, Pair, Trial
 from trimtab.trace import EndState
 
 WORKFLOW = "trimtab.shadow"
@@ -36,13 +36,16 @@ _OPERATIONS = frozenset(("chat", "text_completion"))
 
 class Bounds(msgspec.Struct, frozen=True):
     """How much is asked again: the share `sampled` of calls, at most `at_once` at a time and `per_s` a second, and no
-    request of more than `body_bytes`. A session is asked about once, or again after `again_s` seconds."""
+    request of more than `body_bytes`. A session is asked about once, or again after `again_s` seconds. With
+    `twice` the baseline is asked a second time as well.
+    """
 
     sampled: float = 0.1
     at_once: int = 8
     per_s: float = 10.0
     body_bytes: int = 256 * 1024
     again_s: float = math.inf
+    twice: bool = False
 
 
 class Shadows:
@@ -66,8 +69,8 @@ class Shadows:
         self._refilled = 0.0
         self._closed = False
 
-    def ask(self, trial_id: str, finished: Finished, other: Serving) -> None:
-        """Ask `other` what `finished` was asked, if it is sampled and there is room."""
+    def ask(self, trial: Trial, finished: Finished) -> None:
+        """Ask the other side of `trial` what `finished` was asked, if it is sampled and there is room."""
         if self._closed or not self._is_sampled(finished):
             return
         reason = self._hindrance(finished)
@@ -78,7 +81,7 @@ class Shadows:
             self._clusters.clear()
         loop = asyncio.get_running_loop()
         self._clusters[finished.cluster] = loop.time()
-        task = loop.create_task(self._run(trial_id, finished, other))
+        task = loop.create_task(self._run(trial, finished))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -119,7 +122,7 @@ class Shadows:
         self.dropped[reason] += 1
         self._services.meter.shadow_drops.add((("reason", reason),))
 
-    async def _run(self, trial_id: str, finished: Finished, other: Serving) -> None:
+    async def _run(self, trial: Trial, finished: Finished) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await asyncio.sleep(0)
@@ -127,24 +130,22 @@ class Shadows:
             self._drop("busy")
             self._clusters.pop(finished.cluster, None)
             return
-        self.asked += 1
+        served = Answered(finished.call, finished.response)
+        other = trial.baseline if finished.by_candidate else trial.candidate
         try:
-            answered = await self._answer(trial_id, finished, other)
+            answered = await self._answer(trial.id, finished, other)
+            again = await self._answer(trial.id, finished, trial.baseline) if self._bounds.twice else None
         except asyncio.CancelledError:
             self._drop("stopped")
             raise
-        nanodollars = answered.call.cost_nanodollars or 0
-        self.nanodollars += nanodollars
-        self._services.meter.shadow_cost.add(amount=nanodollars / 1e9)
-        self._services.meter.shadows.add((("end", answered.call.end.value),))
-        served = Answered(finished.call, finished.response)
         if finished.by_candidate:
-            self._on_pair(Pair(finished, baseline=answered, candidate=served))
+            self._on_pair(Pair(finished, baseline=answered, candidate=served, again=again))
         else:
-            self._on_pair(Pair(finished, baseline=served, candidate=answered))
+            self._on_pair(Pair(finished, baseline=served, candidate=answered, again=again))
 
     async def _answer(self, trial_id: str, finished: Finished, other: Serving) -> Answered:
-        """The other's answer, recorded."""
+        """An answer of `other`, recorded and counted."""
+        self.asked += 1
         account = self._account(finished, other)
         asking = _Asking(account, finished)
         end = await asking.run(self._request(account, finished, other), other.over(self._tail))
@@ -152,6 +153,10 @@ class Shadows:
         tags = {**call.tags, SHADOW: trial_id, f"{SHADOW}_of": finished.call.id}
         call = msgspec.structs.replace(call, tags=tags)
         self._services.recorder.submit(call, account.body, account.response, account.size + len(account.body))
+        nanodollars = call.cost_nanodollars or 0
+        self.nanodollars += nanodollars
+        self._services.meter.shadow_cost.add(amount=nanodollars / 1e9)
+        self._services.meter.shadows.add((("end", call.end.value),))
         return Answered(call, account.response)
 
     def _account(self, finished: Finished, other: Serving) -> Account:

@@ -48,11 +48,12 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One call answered by both; how each ended is in its `call`."""
+    """One call answered by both; how each ended is in its `call`. `again` is a second answer of the baseline's."""
 
     asked: Finished
     baseline: Answered
     candidate: Answered
+    again: Answered | None = None
 
     def payload(self, answered: Answered) -> Payload:
         """The bodies, decoded."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from trimtab.gateway.chain import Call
 from trimtab.gateway.chat import Services
+from trimtab.rollout.stages import REGISTER
 
 if TYPE_CHECKING:
     from trimtab.rollout.watch import Watch
 
-# The register's name: who knows more of it has SQLite loaded.
-_REGISTER = "rollout.sqlite"
 _LOOK_S = 0.25
 
 
@@ -22,7 +21,7 @@ class Door:
     """A gateway.trial.Watch over the register in `folder` that costs a look at a file's name until it is there."""
 
     def __init__(self, folder: Path, services: Services, tail: Call) -> None:
-        self._path = folder / _REGISTER
+        self._path = folder / REGISTER
         self._given = folder, services, tail
         self._watch: Watch | None = None
         self._closing = threading.Event()

@@ -17,9 +17,8 @@ import msgspec
 
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.rollout.evidence import ALARMS, Row, Stream
-from trimtab.rollout.stages import Rollout, Stage
+from trimtab.rollout.stages import REGISTER, Rollout, Stage
 
-NAME = "rollout.sqlite"
 _VERSION = 1
 _WAIT_S = 5.0
 _TABLES = (
@@ -53,6 +52,10 @@ _TABLES = (
 )
 
 
+class Overtaken(StoreError):
+    """Another process changed the rollout first."""
+
+
 class Event(msgspec.Struct, frozen=True):
     """A `step` or a `verdict` of a rollout; `hash` is empty until the ledger has it."""
 
@@ -73,10 +76,6 @@ class Process(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def exists(folder: Path) -> bool:
-    return (folder / NAME).exists()
-
-
 class Register:
     """One connection to the register of `folder`, made where it is missing. StoreError where it cannot be used.
 
@@ -84,7 +83,7 @@ class Register:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / REGISTER
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # Deployments name endpoints and keys' variables: nobody else's business.
@@ -159,10 +158,10 @@ class Register:
         self.secure()
 
     def move(self, rollout: Rollout, stage: Stage, reason: str, verdict: str = "") -> Rollout:
-        """`rollout` in its new stage, inside a change; StoreError where it has changed since it was read."""
+        """`rollout` in its new stage, inside a change; Overtaken where it has changed since it was read."""
         now = self.latest()
         if now is None or (now.id, now.revision) != (rollout.id, rollout.revision):
-            raise StoreError(f"rollout {rollout.id} has changed meanwhile: look at `trimtab rollout status`")
+            raise Overtaken(f"rollout {rollout.id} has changed meanwhile: look at `trimtab rollout status`")
         moved = msgspec.structs.replace(
             rollout,
             stage=stage,

@@ -54,7 +54,7 @@ class Round:
         self._seen: deque[Seen] = deque(maxlen=_MOST_WAITING)
         self._outcomes: deque[tuple[bool, bool]] = deque(maxlen=_MOST_WAITING)
         self._counted: Counter[str] = Counter()
-        bounds = Bounds(plan.sampled, plan.at_once, plan.per_s, again_s=rollout.stage.again_s)
+        bounds = Bounds(plan.sampled, plan.at_once, plan.per_s, again_s=rollout.stage.again_s, twice=plan.twice)
         self.shadows = Shadows(*asking, bounds, self._paired)
         self.baseline, candidate = sides
         self.trial = Trial(rollout.id, self.baseline, candidate, rollout.share, self._finished)
@@ -66,8 +66,7 @@ class Round:
             if outcome[0]:
                 self._on_failure()
         if self.wants_pairs:
-            other = self.trial.baseline if finished.by_candidate else self.trial.candidate
-            self.shadows.ask(self.trial.id, finished, other)
+            self.shadows.ask(self.trial, finished)
 
     def _paired(self, pair: Pair) -> None:
         self._on_pair(self, pair)

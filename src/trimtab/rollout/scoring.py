@@ -34,12 +34,20 @@ class Scorer(Protocol):
 
 class Agreement:
     """0 where the candidate says or calls the same as the baseline, else −1: the strictest judge, and the only one that
-    needs to know nothing. Case, punctuation and white space do not count; for calls their names and arguments do."""
+    needs to know nothing. Case, punctuation and white space do not count; for calls their names and arguments do.
+
+    Where the baseline was asked twice, 1 is added where it does not agree with itself: a candidate that differs no more
+    often than that has a mean of 0.
+    """
 
     version = "agreement-1"
 
     async def difference(self, pair: Pair, baseline: Answer, candidate: Answer) -> float | None:
-        return 0.0 if agree(baseline, candidate) else -1.0
+        agreed = float(agree(baseline, candidate))
+        if pair.again is None:
+            return agreed - 1.0
+        again = _said(pair, pair.again) if pair.again.call.end is EndState.COMPLETE else None
+        return None if again is None else agreed - float(agree(baseline, again))
 
 
 class Judged:

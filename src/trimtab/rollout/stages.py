@@ -15,6 +15,9 @@ from trimtab.config import placed
 from trimtab.deployment import Deployment
 from trimtab.errors import ConfigError
 
+# The file in the store's folder that holds the rollouts (`rollout.register`).
+REGISTER = "rollout.sqlite"
+
 
 class Stage(enum.StrEnum):
     """SHADOW: both answer, the baseline serves. CANARY: the candidate serves a share of the sessions. FULL: all.
@@ -66,7 +69,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     The canary serves the share `canary` of sessions. The share `sampled` of calls is asked twice, at most `at_once` at
     a time and `per_s` a second in each process. After promotion at most `false_alarms` alarms within `per` pairs.
-    `judge` is the spec of an `evals` judge; None: agreement with the baseline's answer. With `automatic` a stage that
+    `judge` is the spec of an `evals` judge; None: agreement with the baseline's answer. With `twice` the baseline is
+    asked a second time, and what it does not agree with itself on is not held against the candidate. With `automatic` a stage that
     promotes is followed by the next one by itself.
     """
 
@@ -84,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     false_alarms: Share = 0.01
     per: Count = 5000
     judge: dict[str, Any] | None = None
+    twice: bool = False
     automatic: bool = False
 
     @property

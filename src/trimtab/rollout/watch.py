@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
 from pathlib import Path
 
-from trimtab.errors import NotProven, StoreError, TrimtabError
+from trimtab.errors import NotProven, TrimtabError
 from trimtab.gateway.chain import Call as Chain
 from trimtab.gateway.chat import Services
 from trimtab.gateway.metrics import Gauge, Labels
 from trimtab.gateway.serving import Serving
 from trimtab.rollout import proof, scoring, stages, steps
 from trimtab.rollout.bench import Bench
-from trimtab.rollout.register import Process, Register, exists
+from trimtab.rollout.register import Overtaken, Process, Register
 from trimtab.rollout.round import Round
 from trimtab.rollout.stages import Rollout, Stage
 from trimtab.verdict import Decision
@@ -32,6 +33,8 @@ ACTIVE_S = 0.05
 # So many rows of detectors are kept apart before their state takes their place.
 _KEEP_EVERY = 500
 _VERDICT = b"verdict"
+# A ledger that refused is tried again so much later.
+_AGAIN_S = 1.0
 
 
 class Watch:
@@ -52,8 +55,8 @@ class Watch:
         # Why this process rolled back while the register could not be told.
         self._owed = ""
         self._blind = False
-        # A verdict that does not allow to go on will not do so later.
-        self._stuck = False
+        # When the ledger is looked after next.
+        self._settle_at = 0.0
         self._warned = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bench: Bench | None = None
@@ -83,29 +86,37 @@ class Watch:
             self._register.close()
 
     def _run(self) -> None:
-        while not self._closing.is_set():
-            self._wake.wait(ACTIVE_S if self._round is not None else IDLE_S)
-            self._wake.clear()
-            self._turn()
+        try:
+            while not self._closing.is_set():
+                self._wake.wait(ACTIVE_S if self._round is not None else IDLE_S)
+                self._wake.clear()
+                self._turn()
+        finally:
+            if not self._closing.is_set():
+                # Nobody watches any more.
+                self._services.live.trial = None
+                log.error("the watch over rollouts ended: the baseline serves all")
 
     def _turn(self) -> None:
         try:
             if self._register is None:
-                if not exists(self._folder):
-                    return
                 self._register = Register(self._folder)
             self._look(self._register)
             if self._round is not None:
                 self._feed(self._register, self._round)
-            if self._round is not None:
-                self._follow(self._register, self._round.rollout)
-            self._warned = ""
+        except Overtaken:
+            self._looked = None
         except TrimtabError as error:
-            if self._round is not None and isinstance(error, StoreError):
+            if self._round is not None:
                 self._go_blind(self._round)
-            if str(error) != self._warned:
-                log.error("rollout: %s", error)
-            self._warned = str(error)
+            self._warn(error)
+        else:
+            self._settle(self._register)
+
+    def _warn(self, error: TrimtabError) -> None:
+        if str(error) != self._warned:
+            log.error("rollout: %s", error)
+        self._warned = str(error)
 
     def _look(self, register: Register) -> None:
         """Serve by what the register says, where that or what is configured has changed."""
@@ -129,6 +140,8 @@ class Watch:
         ):
             self._begin(register, rollout, live.serving)
         self._looked, self._blind = now, False
+        if register.events(waiting=True):
+            self._settle_at = 0.0
 
     def _is_over(self, register: Register, rollout: Rollout, serving: Serving) -> bool:
         """End a rollout whose baseline is not what is configured any more."""
@@ -158,7 +171,6 @@ class Watch:
         new = Round(rollout, sides, (self._services, self._tail), self._bench.put, self._wake.set)
         if (state := register.kept(rollout)) is not None:
             new.evidence.resume(state)
-        self._stuck = False
         self._swap(new)
         self._report(register, rollout)
 
@@ -201,7 +213,6 @@ class Watch:
             self._report(register, moved)
             register.secure()
             self._looked = None
-            steps.settle(register, self._folder)
 
     def _catch_up(self, register: Register, now: Round) -> None:
         evidence, rollout = now.evidence, now.rollout
@@ -233,6 +244,7 @@ class Watch:
             return None
         facts = {name: float(amount) for name, amount in register.counts(rollout).items()}
         calls = register.notes(rollout, evidence.compared)
+        self._settle_at = 0.0
         said = proof.verdict(rollout, evidence, proof.Seen(calls, self._judge, facts, register.models(rollout)))
         register.note(rollout.id, "verdict", {"stage": rollout.stage.value, "verdict": proof.plain(said)})
         if decision is Decision.REJECT:
@@ -243,23 +255,35 @@ class Watch:
     def _judge(self) -> str:
         return self._bench.scorer.version if self._bench is not None else ""
 
-    def _follow(self, register: Register, rollout: Rollout) -> None:
-        """Enter into the ledger what waits, and go on by itself where the plan says so."""
-        steps.settle(register, self._folder)
-        evidence = self._round.evidence if self._round is not None else None
-        proven = evidence is not None and evidence.decision is Decision.PROMOTE
-        if rollout.plan.automatic and proven and not self._stuck:
+    def _settle(self, register: Register) -> None:
+        """Enter into the ledger what waits, and go on by itself where the plan says so. A ledger that is out of order
+        stops that, and no rollback."""
+        if time.monotonic() < self._settle_at:
+            return
+        try:
+            steps.settle(register, self._folder)
+            if self._round is not None:
+                self._follow(register, self._round)
+            self._settle_at, self._warned = math.inf, ""
+        except TrimtabError as error:
+            self._settle_at = time.monotonic() + _AGAIN_S
+            self._warn(error)
+
+    def _follow(self, register: Register, now: Round) -> None:
+        rollout, evidence = now.rollout, now.evidence
+        if rollout.plan.automatic and evidence.decision is Decision.PROMOTE:
             try:
                 steps.forward(register, self._folder, rollout)
             except NotProven as error:
-                self._stuck = True
+                # What does not allow it now will not do so later.
                 log.warning("%s", error)
-            except StoreError:
-                pass  # Another process was quicker.
-            self._looked = None
+            except Overtaken:
+                self._looked = None
+            else:
+                self._looked = None
 
     def _go_blind(self, now: Round) -> None:
-        """The register cannot be used: what this process sees alone may still roll it back, here and now."""
+        """Something is out of order: what this process sees alone may still roll it back, here and now."""
         self._blind = True
         for seen in now.drain():
             now.evidence.take(seen.row)
