@@ -30,7 +30,8 @@ class Notes:
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
     is still open of the upstream's streams; `source` is a translated answer as its provider gave it;
-    `cache` is "off", or what a step that keeps answers found: "hit" or "miss".
+    `cache` is "off", or what a step that keeps answers found: "hit" or "miss"; `rescued`: the candidate of a rollout
+    failed, and the baseline answered for it.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Notes:
         self.closers: list[Callable[[], None]] = []
         self.source: Answer | Reading | None = None
         self.cache = "off"
+        self.rescued = False
 
     def tags(self) -> dict[str, str]:
         """What the trace keeps of it: only what is out of the ordinary."""
@@ -51,6 +53,8 @@ class Notes:
             tags["trimtab.attempts"] = ", ".join(self.attempts)
         if self.fallback:
             tags["trimtab.fallback"] = "true"
+        if self.rescued:
+            tags["trimtab.rescued"] = "true"
         return tags
 
     def ended(self, end: EndState) -> None:

@@ -301,6 +301,7 @@ class Exchange:
             dialect=self.dialect,
             query=self.scope.get("query_string", b"").decode("latin-1"),
             response=account.response,
-            by_candidate=self.serving is trial.candidate,
+            by_candidate=self.serving is trial.candidate and not account.notes.rescued,
+            rescued=account.notes.rescued,
         )
         trial.on_finished(finished)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from trimtab.gateway.attribution import Attribution
+from trimtab.gateway.chain import Reply, Request, UpstreamFailed
 from trimtab.gateway.dialects.protocol import Dialect
 from trimtab.gateway.serving import Serving, share_of
 from trimtab.gateway.wire import Head
@@ -22,7 +23,8 @@ CANDIDATE, SHADOW = "trimtab.candidate", "trimtab.shadow"
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """A call of a trial that has its end, with all that is needed to ask it again; `headers` without virtual keys."""
+    """A call of a trial that has its end, with all that is needed to ask it again; `headers` without virtual keys.
+    `rescued`: the baseline answered, because the candidate, whose call it was, had failed."""
 
     call: Call
     body: bytes
@@ -33,6 +35,7 @@ class Finished(msgspec.Struct, frozen=True):
     query: str
     response: bytes | dict[str, Any] | None
     by_candidate: bool
+    rescued: bool = False
 
     @property
     def cluster(self) -> str:
@@ -88,6 +91,32 @@ class Trial(msgspec.Struct, frozen=True):
         if self.share >= 1 or share_of(f"{self.id} {who.session or who.trace_id}") < self.share:
             return self.candidate
         return self.baseline
+
+
+def backed(candidate: Serving, baseline: Serving) -> Serving:
+    """`candidate` with the `baseline` behind it: what it fails to answer the baseline is asked, until its answer has
+    begun. So its failures cost time and no request. What a step of it refuses on purpose stays refused."""
+
+    async def run(request: Request) -> Reply:
+        failure: UpstreamFailed | None = None
+        reply: Reply | None = None
+        try:
+            reply = await candidate.chain(request)
+        except UpstreamFailed as error:
+            failure = error
+        if reply is not None and reply.status < 400:
+            return reply
+        head, who = request.head, request.who
+        endpoint = baseline.endpoint_for(head.model, who.trace_id, request.dialect.spoken_by)
+        if endpoint is not None:
+            turned = msgspec.structs.replace(request, endpoint=endpoint, deployment=baseline.deployment)
+            reply = await baseline.chain(turned)
+            request.notes.rescued = reply.status < 400
+        if reply is None:
+            raise failure or UpstreamFailed("nobody answered: ask again", status=502, code="upstream_unreachable")
+        return reply
+
+    return Serving(candidate.deployment, run, candidate.steps)
 
 
 def _decoded(body: bytes | dict[str, Any] | None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from trimtab.gateway.chain import Call as Chain
 from trimtab.gateway.chat import Services
 from trimtab.gateway.serving import Serving
 from trimtab.gateway.shadow import Bounds, Shadows
-from trimtab.gateway.trial import Finished, Pair, Trial
+from trimtab.gateway.trial import Finished, Pair, Trial, backed
 from trimtab.rollout.evidence import Evidence, Row, Stream
 from trimtab.rollout.stages import Plan, Rollout, Stage
 from trimtab.trace import Call, EndState
@@ -57,15 +57,19 @@ class Round:
         bounds = Bounds(plan.sampled, plan.at_once, plan.per_s, again_s=rollout.stage.again_s, twice=plan.twice)
         self.shadows = Shadows(*asking, bounds, self._paired)
         self.baseline, candidate = sides
-        self.trial = Trial(rollout.id, self.baseline, candidate, rollout.share, self._finished)
+        self.trial = Trial(rollout.id, self.baseline, backed(candidate, self.baseline), rollout.share, self._finished)
 
     def _finished(self, finished: Finished) -> None:
         """A call has its end; on the event loop."""
-        if finished.by_candidate and (outcome := outcome_of(finished.call, self.rollout.plan)) is not None:
+        outcome = outcome_of(finished.call, self.rollout.plan) if finished.by_candidate else None
+        if finished.rescued:
+            outcome = (True, True)
+        if outcome is not None:
             self._outcomes.append(outcome)
             if outcome[0]:
                 self._on_failure()
-        if self.wants_pairs:
+        # Of what was rescued, the baseline's answer is all there is; that it had to be is counted above.
+        if self.wants_pairs and not finished.rescued:
             self.shadows.ask(self.trial, finished)
 
     def _paired(self, pair: Pair) -> None:

@@ -70,8 +70,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     The canary serves the share `canary` of sessions. The share `sampled` of calls is asked twice, at most `at_once` at
     a time and `per_s` a second in each process. After promotion at most `false_alarms` alarms within `per` pairs.
     `judge` is the spec of an `evals` judge; None: agreement with the baseline's answer. With `twice` the baseline is
-    asked a second time, and what it does not agree with itself on is not held against the candidate. With `automatic` a stage that
-    promotes is followed by the next one by itself.
+    asked a second time, and what it does not agree with itself on is not held against the candidate. With `automatic`
+    a stage that promotes is followed by the next one by itself.
     """
 
     margin: Share = 0.02
