@@ -72,8 +72,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `baseline` and `candidate` are fingerprints (`fingerprint` below), `suite` the digest of its items, `order` that of
     the clusters in the order they were fed, `judge` the version of what scored them, `prompts` the digests of the
-    suite's system prompts, `models` what the model servers of "baseline" and "candidate" said of themselves. `n` is the number of clusters fed. `halt` says why a run was stopped from outside its
-    tests (the baseline changed, the judge was offline); empty when it was not. `facts` are figures beside the tests.
+    suite's system prompts, `models` what the servers of "baseline" and "candidate" said of their models. `n` is the
+    number of clusters fed. `halt` says why a run was stopped from outside its tests (the baseline changed, say); empty
+    when it was not. `facts` are figures beside the tests.
     """
 
     decision: Decision

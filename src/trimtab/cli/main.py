@@ -17,7 +17,9 @@ NOUNS = {
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
     "keys": "make, list and end the virtual keys that limit who may call and spend",
+    "gate": "prove that a candidate is no worse than what serves now, before it goes live",
     "rollout": "let a proven candidate take the traffic step by step, and take it back",
+    "ledger": "list and verify the record of estimates, verdicts, rollouts and savings",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }

@@ -165,15 +165,19 @@ class Conjunction:
             before, after = pair.baseline.cost_nanodollars, pair.candidate.cost_nanodollars
             return None if before is None or after is None else (left * before - after) / _NANO
 
-        yield self._claim("cost", saved, saving.cap_usd)
+        yield self._claim(f"cost at most {left:.0%} of the baseline's, USD", saved, saving.cap_usd)
 
     def _lengths(self) -> Iterable[_Line]:
         if not self.criteria.length:
             return
         least, most = self.criteria.length
-        yield self._claim("length, not above", lambda pair: _tokens(pair, most, -1.0))
+        yield self._claim(
+            f"length at most {most:.0%} of the baseline's, tokens", lambda pair: _tokens(pair, most, -1.0)
+        )
         if least:
-            yield self._claim("length, not below", lambda pair: _tokens(pair, -least, 1.0))
+            yield self._claim(
+                f"length at least {least:.0%} of the baseline's, tokens", lambda pair: _tokens(pair, -least, 1.0)
+            )
 
     def _claim(self, name: str, reads: Values, unit: float = 0.0) -> _Line:
         rule = Rule(

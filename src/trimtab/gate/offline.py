@@ -97,6 +97,11 @@ def run(plan: Plan, on_progress: OnProgress | None = None) -> Verdict:
 def declared(plan: Plan, *, with_models: bool) -> Declared:
     """What is fixed before the first answer. UpstreamError where a model server does not answer."""
     models = asyncio.run(_models(plan)) if with_models else {}
+    return msgspec.structs.replace(terms(plan), models=models)
+
+
+def terms(plan: Plan) -> Declared:
+    """What is fixed and can be told without asking anyone."""
     held = plan.source.suite
     return Declared(
         baseline=plan.baseline.fingerprint,
@@ -107,7 +112,6 @@ def declared(plan: Plan, *, with_models: bool) -> Declared:
         judge=plan.source.judge,
         seed=plan.seed,
         asked=f"{plan.baseline.model} {plan.candidate.model}",
-        models=models,
     )
 
 

@@ -29,10 +29,10 @@ _FACTS = {
 }
 
 
-def write(verdict: Verdict, folder: Path, entry: str = "") -> Path:
-    """report.md and, for a sequential run, evidence.svg beside it. `entry` is the hash in the ledger. StoreError."""
+def write(verdict: Verdict, folder: Path, entry: str = "", name: str = REPORT) -> Path:
+    """The report and, for a sequential run, evidence.svg beside it. `entry` is the hash in the ledger. StoreError."""
     picture = plot.svg(verdict.findings[0]) if verdict.findings else ""
-    path = folder / REPORT
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if picture:
@@ -145,4 +145,3 @@ def _code(text: str) -> str:
 def _cell(text: str) -> str:
     """Text that may come from a server, made harmless in a table."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-

@@ -47,6 +47,11 @@ def named(text: str) -> Source:
     return Dealership(text) if text.startswith(ARENA) else Requests(suite.read(Path(text)))
 
 
+def judge_of(text: str) -> scorers.Panel:
+    """The judges of the suite in the file `text`, as one."""
+    return scorers.Panel(suite.read(Path(text)))
+
+
 class Requests:
     """A suite's own chat requests, judged by its judges."""
 

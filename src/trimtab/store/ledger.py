@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -207,9 +208,7 @@ def _plain(body: Any, kind: str) -> Any:
     recomputed from that."""
     try:
         held = msgspec.to_builtins(body, str_keys=True)
-        same = msgspec.json.decode(msgspec.json.encode(held)) == held
+        json.dumps(held, allow_nan=False)
+        return msgspec.json.decode(msgspec.json.encode(held))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreError(f"this {kind} cannot be written as JSON: {error}") from error
-    if not same:
-        raise StoreError(f"this {kind} holds a number that JSON has no word for (NaN, infinity): leave it out")
-    return held

@@ -1,0 +1,89 @@
+"""`trimtab gate run` and `compare`: from the options to a verdict in the ledger, with a live view on the way."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import msgspec
+
+from trimtab.cli import gatewords, storewords
+from trimtab.cli.gateview import View
+from trimtab.errors import ConfigError
+from trimtab.gate import fixed, forecast, offline, portfolio, record, report, scaling, scores, sides, sources
+from trimtab.store.ledger import Ledger
+from trimtab.verdict import Decision, Verdict
+
+CODES = {Decision.PROMOTE: 0, Decision.REJECT: 1, Decision.INCONCLUSIVE: 2}
+STOPPED = 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """The exit code of the decision; after Ctrl-C, 130 and how to go on."""
+    plan, ledger = _plan(args), Ledger(storewords.folder(args))
+    if not (plan.folder / "verdict.json").exists():
+        portfolio.check_suite(ledger.entries(), plan.source.suite.digest, plan.criteria.uses)
+    for line in forecast.lines(forecast.of(plan.source.suite, plan.criteria, plan.scale.get("", 1.0))):
+        print(line, file=sys.stderr)
+    try:
+        with View(f"{args.candidate} against {args.baseline}") as view:
+            found = offline.run(plan, view.update)
+    except KeyboardInterrupt:
+        print(f"trimtab: stopped; the same command goes on from {plan.folder}", file=sys.stderr)
+        return STOPPED
+    entry = record.keep(ledger, found)
+    written = report.write(found, plan.folder, entry)
+    if args.report:
+        report.write(found, args.report.parent, entry, args.report.name)
+    print(f"report: {written}", file=sys.stderr)
+    return say(found, entry, as_json=args.json)
+
+
+def _plan(args: argparse.Namespace) -> offline.Plan:
+    criteria, source = gatewords.criteria(args), sources.named(args.suite)
+    calibration = scaling.read(args.calibration) if args.calibration else None
+    store = storewords.folder(args)
+    plan = offline.Plan(
+        baseline=sides.named(args.baseline, args.baseline_prompt),
+        candidate=sides.named(args.candidate, args.candidate_prompt),
+        source=source,
+        criteria=criteria,
+        folder=args.folder or store,
+        seed=args.seed,
+        concurrency=args.concurrency,
+        scale=scaling.of(source.suite, source.judge, criteria, calibration),
+        artifacts=store if (store / "artifacts").is_dir() else None,
+    )
+    if args.folder:
+        return plan
+    terms = offline.terms(plan)
+    return msgspec.structs.replace(plan, folder=record.folder_of(store, terms))
+
+
+def compare(args: argparse.Namespace) -> int:
+    """A verdict by the tests with one look."""
+    files = Path(args.baseline), Path(args.candidate)
+    items = scores.matched(scores.read(files[0]), scores.read(files[1]))
+    names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
+    found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
+    entry = record.keep(Ledger(storewords.folder(args)), found)
+    if args.report:
+        report.write(found, args.report.parent, entry, args.report.name)
+    return say(found, entry, as_json=args.json)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def say(verdict: Verdict, entry: str, *, as_json: bool) -> int:
+    """Print a verdict; its exit code."""
+    if as_json:
+        print(msgspec.json.encode({"entry": entry, **msgspec.to_builtins(verdict)}).decode())
+    else:
+        print(report.markdown(verdict, entry))
+    if verdict.decision not in CODES:
+        raise ConfigError(f"a verdict cannot be '{verdict.decision}': verify the ledger")
+    return CODES[verdict.decision]
