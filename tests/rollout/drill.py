@@ -31,7 +31,7 @@ version = "test-1"
 """
 
 
-def told(model, question):
+def told(question):
     """What both models say as long as they are well."""
     return f"The answer to {question} is {sum(map(ord, question))}."
 
@@ -43,24 +43,25 @@ class Models:
         self.wrong = {}
         self.failing = {}
         self.calls = {}
-        self.wait_s = 0.0
+        self.hanging = ""
         self._chance = random.Random(7)
 
     def __call__(self, seen):
         body = seen.json
         model, question = body["model"], body["messages"][-1]["content"]
         self.calls[model] = self.calls.get(model, 0) + 1
+        wait_s = 60.0 if model == self.hanging else 0.0
         if self._chance.random() < self.failing.get(model, 0):
-            return Script(status=503, body=b'{"error": {"message": "overloaded"}}', wait_s=self.wait_s)
-        said = told(model, question)
+            return Script(status=503, body=b'{"error": {"message": "overloaded"}}')
+        said = told(question)
         if self._chance.random() < self.wrong.get(model, 0):
             said = "I do not know."
         if not body.get("stream"):
-            return Script(body=answer(model, {"role": "assistant", "content": said}), wait_s=self.wait_s)
+            return Script(body=answer(model, {"role": "assistant", "content": said}), wait_s=wait_s)
         words = [chunk({"content": f"{word} "}, model=model) for word in said.split(" ")]
         events = [chunk({"role": "assistant", "content": ""}, model=model), *words, chunk(finish="stop", model=model)]
         usage = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
-        return Script(events=[*events, chunk(usage=usage, model=model), DONE], wait_s=self.wait_s)
+        return Script(events=[*events, chunk(usage=usage, model=model), DONE], wait_s=wait_s)
 
 
 class Traffic:
@@ -133,29 +134,37 @@ class Gateway:
         self.process = process
         self.store = folder / "store"
 
+    def command(self, *words):
+        return subprocess.run(
+            [sys.executable, "-m", "trimtab", *words], capture_output=True, text=True, timeout=60, check=False
+        )
+
     def rollout(self, *words, code=0):
         """`trimtab rollout WORDS --json`, decoded; or what it says on stderr where `code` is not 0."""
-        command = [
-            sys.executable,
-            "-m",
-            "trimtab",
-            "rollout",
-            *words,
-            "--json",
-            "--config",
-            str(self.folder / "old.toml"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = self.command("rollout", *words, "--json", "--config", str(self.folder / "old.toml"))
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout) if code == 0 else done.stderr
 
-    def start(self, *words):
-        return self.rollout("start", "--candidate", str(self.folder / "new.toml"), *words)
+    def start(self, *words, code=0):
+        return self.rollout("start", "--candidate", str(self.folder / "new.toml"), *words, code=code)
+
+    def page(self):
+        """The metrics."""
+        connection = http.client.HTTPConnection(urlsplit(self.process.url).netloc, timeout=20)
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return text
 
     def stage(self):
         from trimtab.rollout import steps
 
         return steps.status(self.store).rollout.stage.value
+
+    def counts(self):
+        from trimtab.rollout import steps
+
+        return steps.status(self.store).counts
 
     def ledger(self, kind=""):
         from trimtab.store.ledger import Ledger

@@ -19,6 +19,7 @@ from trimtab.rollout.stages import Plan, Rollout
 
 # How long a change is waited for until every serving process has taken it.
 _PATIENCE_S = 3.0
+_FIRST_S = 1.5
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +69,13 @@ def status(args: argparse.Namespace) -> int:
 
 def _say(args: argparse.Namespace, rollout: Rollout) -> int:
     """What the rollout is now, and whether the serving processes have taken it."""
-    folder, give_up = storewords.folder(args), time.monotonic() + _PATIENCE_S
+    folder, began = storewords.folder(args), time.monotonic()
     while True:
         found = steps.status(folder)
         taken = [each for each in found.processes if each.revision >= rollout.revision]
-        if len(taken) == len(found.processes) or time.monotonic() > give_up:
+        # A gateway that never saw a rollout is not known before it has seen this one.
+        patience_s = _PATIENCE_S if found.processes else _FIRST_S if rollout.revision == 1 else 0.0
+        if (taken and len(taken) == len(found.processes)) or time.monotonic() - began > patience_s:
             break
         time.sleep(0.02)
     if args.json:

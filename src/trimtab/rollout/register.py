@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -239,11 +239,11 @@ class Register:
             ).fetchone()
         return msgspec.json.decode(row[0]) if row else None
 
-    def count(self, rollout: Rollout, amounts: Iterable[tuple[str, int]]) -> None:
+    def count(self, rollout: Rollout, amounts: Mapping[str, int]) -> None:
         """Add to the rollout's figures."""
         self._db.executemany(
             "INSERT INTO counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
-            [(rollout.id, name, amount) for name, amount in amounts if amount],
+            [(rollout.id, name, amount) for name, amount in amounts.items() if amount],
         )
 
     def met(self, rollout: Rollout, models: Iterable[tuple[str, str, str]]) -> None:

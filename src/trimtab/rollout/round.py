@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import groupby
 
 import msgspec
@@ -99,14 +99,16 @@ class Round:
                 taken += [Seen(Row(stream, _value(stream, missed), count)) for stream in streams]
         return [seen for seen in taken if self.evidence.wants(seen.row.stream)]
 
-    def counts(self) -> Iterator[tuple[str, int]]:
-        """By how much the figures of this process have grown since it was asked last."""
+    def grown(self) -> Counter[str]:
+        """By how much the figures of this process have grown since `counted`."""
         shadows = self.shadows
         now = Counter({f"dropped {reason}": n for reason, n in (shadows.dropped + self.dropped).items()})
-        now |= Counter({"shadows": shadows.asked, "shadow nanodollars": shadows.nanodollars})
-        grown = [(name, amount - self._counted[name]) for name, amount in now.items()]
-        self._counted = now
-        return iter(grown)
+        now.update({"shadows": shadows.asked, "shadow nanodollars": shadows.nanodollars})
+        return now - self._counted
+
+    def counted(self, grown: Counter[str]) -> None:
+        """`grown` is in the register."""
+        self._counted += grown
 
 
 def outcome_of(call: Call, plan: Plan) -> tuple[bool, bool] | None:

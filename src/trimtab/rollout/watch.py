@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from trimtab.errors import NotProven, TrimtabError
@@ -35,6 +36,7 @@ _KEEP_EVERY = 500
 _VERDICT = b"verdict"
 # A ledger that refused is tried again so much later.
 _AGAIN_S = 1.0
+_COUNT_S = 0.5
 
 
 class Watch:
@@ -55,8 +57,9 @@ class Watch:
         # Why this process rolled back while the register could not be told.
         self._owed = ""
         self._blind = False
-        # When the ledger is looked after next.
+        # When the ledger is looked after next, and the figures are written again.
         self._settle_at = 0.0
+        self._count_at = 0.0
         self._warned = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bench: Bench | None = None
@@ -91,6 +94,8 @@ class Watch:
                 self._wake.wait(ACTIVE_S if self._round is not None else IDLE_S)
                 self._wake.clear()
                 self._turn()
+            self._count_at = 0.0
+            self._turn()
         finally:
             if not self._closing.is_set():
                 # Nobody watches any more.
@@ -193,7 +198,8 @@ class Watch:
     def _feed(self, register: Register, now: Round) -> None:
         """Put what was seen into the register, read what others put there, and act on what all of it says."""
         batch, rollout = now.drain(), now.rollout
-        if not batch and not register.has_rows(rollout, now.evidence.number):
+        grown = now.grown() if time.monotonic() >= self._count_at else Counter()
+        if not batch and not grown and not register.has_rows(rollout, now.evidence.number):
             return
         moved: Rollout | None = None
         with register.change():
@@ -204,10 +210,13 @@ class Watch:
             for seen in batch:
                 if not seen.cluster or register.claim(rollout, seen.cluster):
                     register.add(rollout, seen.row, seen.note)
-            register.count(rollout, now.counts())
+            register.count(rollout, grown)
             register.met(rollout, tuple(now.models))
             self._catch_up(register, now)
             moved = self._act(register, now)
+        if grown:
+            now.counted(grown)
+            self._count_at = time.monotonic() + _COUNT_S
         if moved is not None:
             log.warning("rollout %s is %s: %s", moved.id, moved.stage, moved.reason)
             self._report(register, moved)
