@@ -129,10 +129,10 @@ def asked(drill, session, **given):
 
 
 def test_a_candidate_that_fails_costs_no_request(tmp_path, plan):
-    """Every call of the canary fails: the baseline answers them, and the candidate is gone after a few."""
+    """All its calls fail after promotion: the baseline answers them, and the candidate is gone after a few."""
     with gateway(tmp_path, more="[retry]\nattempts = 1") as drill:
         with Traffic(drill.process.url, clients=2, pause_s=0.01) as traffic:
-            promoted(drill, plan, ("canary",))
+            promoted(drill, plan)
             drill.models.failing["new"] = 1.0
             failing = len(traffic.answers)
             until(lambda: drill.stage() == "rolled-back")

@@ -69,8 +69,6 @@ def _chat(message: dict[str, Any]) -> Answer | None:
     return answer.of({"choices": [{"message": message}]})
 
 
-def plain(said: Answer) -> Any:
-    """An answer as `expected` of a judge that compares: its calls if it makes any, else its text."""
-    if said.tool_calls:
-        return [{"name": call.name, "arguments": call.arguments or {}} for call in said.tool_calls]
-    return said.text
+def calls(said: Answer) -> list[dict[str, Any]]:
+    """The calls of an answer as `expected` of the judge of calls."""
+    return [{"name": call.name, "arguments": call.arguments or {}} for call in said.tool_calls]

@@ -17,6 +17,8 @@ from trimtab.trace import EndState
 
 # These compare with what is expected, and live nobody knows that: so they compare with what the baseline said.
 _COMPARING = frozenset(("exact", "normalised", "tool_calls", "embedding"))
+# A judge to whom an answer is not like itself cannot compare others with it.
+_ITSELF = 0.999
 # What a shadow is told that has none of the client's keys.
 _NO_KEY = (401, 403)
 
@@ -63,14 +65,17 @@ class Judged:
 
     async def difference(self, pair: Pair, baseline: Answer, candidate: Answer) -> float | None:
         body = answers.asked(pair.payload(pair.baseline).request, pair.asked.dialect.name)
-        expected = answers.plain(baseline) if self._spec.kind in _COMPARING else None
+        compares = self._spec.kind in _COMPARING
+        expected = answers.calls(baseline) if self._spec.kind == "tool_calls" else baseline.text if compares else None
         item = Item(id=pair.asked.call.id, cluster=pair.asked.cluster, body=body, expected=expected)
         try:
             before = await self._judge.score(item, baseline)
             after = await self._judge.score(item, candidate)
         except TrimtabError:
             return None  # A judge that is itself a model may be offline; the pair is missing.
-        return None if before.score is None or after.score is None else after.score - before.score
+        if before.score is None or after.score is None or (compares and before.score < _ITSELF):
+            return None
+        return after.score - before.score
 
 
 def make(spec: dict[str, Any] | None) -> Scorer:
@@ -83,6 +88,8 @@ def make(spec: dict[str, Any] | None) -> Scorer:
         raise ConfigError(f"the judge of the rollout: {error}; see docs/evals.md") from error
     if wanted.kind == "end_state":
         raise ConfigError("the judge 'end_state' needs an expected state, which nobody knows live: use another")
+    if wanted.options.get("pattern"):
+        raise ConfigError("a judge with a 'pattern' has no expected answer to compare with live: leave it out")
     return Judged(wanted, scorers.make(wanted))
 
 
