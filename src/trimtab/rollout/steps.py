@@ -109,7 +109,8 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         stream.value: {
             "n": test.n,
             "missing": test.missing,
-            "mean": test.difference,
+            # Of calls that failed or were late: their share.
+            "mean": test.difference + (test.rule.margin if test.rule.test == "rate" else 0.0),
             "wealth": test.wealth,
             "harm": test.harm_wealth,
             "needed": 1 / test.criterion.alpha,
