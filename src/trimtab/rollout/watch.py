@@ -127,7 +127,7 @@ class Watch:
         """Serve by what the register says, where that or what is configured has changed."""
         live = self._services.live
         now = (register.changes(), live.serving)
-        if now == self._looked and not self._blind:
+        if now == self._looked and not self._blind and not self._owed:
             return
         rollout = register.latest()
         if self._owed and rollout is not None:
@@ -214,6 +214,7 @@ class Watch:
             register.met(rollout, tuple(now.models))
             self._catch_up(register, now)
             moved = self._act(register, now)
+        self._owed = ""
         if grown:
             now.counted(grown)
             self._count_at = time.monotonic() + _COUNT_S
@@ -241,14 +242,14 @@ class Watch:
         """Roll back on an alarm; note a verdict once it is there, and roll back where it rejects."""
         rollout, evidence = now.rollout, now.evidence
         if alarm := evidence.alarm:
-            self._swap(None)
+            self._take_back(alarm)
             return register.move(rollout, Stage.ROLLED_BACK, alarm)
         decision = evidence.decision
         now.wants_pairs = decision is None
         if decision is None:
             return None
         if decision is Decision.REJECT:
-            self._swap(None)
+            self._take_back(f"rejected in its {rollout.stage}")
         if not register.claim(rollout, _VERDICT):
             return None
         facts = {name: float(amount) for name, amount in register.counts(rollout).items()}
@@ -259,6 +260,11 @@ class Watch:
         if decision is Decision.REJECT:
             return register.move(rollout, Stage.ROLLED_BACK, f"rejected: {said.reason}")
         return None
+
+    def _take_back(self, reason: str) -> None:
+        """Give the traffic back here and now; the register is owed the `reason` until it has it."""
+        self._owed = reason
+        self._swap(None)
 
     @property
     def _judge(self) -> str:
@@ -297,8 +303,7 @@ class Watch:
         for seen in now.drain():
             now.evidence.take(seen.row)
         if now.evidence.alarm:
-            self._owed = now.evidence.alarm
-            self._swap(None)
+            self._take_back(now.evidence.alarm)
             log.error("rollout %s was rolled back in this process: %s", now.rollout.id, self._owed)
 
     def _make_good(self, register: Register, rollout: Rollout) -> Rollout:
