@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
@@ -60,10 +60,8 @@ class Endpoint:
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response({**shared, "object": "chat.completion", "choices": [choice], "usage": usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        try:
+        with suppress(ConnectionResetError):  # the run has ended and asks for no more
             await self._stream(request, response, shared, text, usage)
-        except ConnectionResetError:
-            pass  # the run has ended and asks for no more
         return response
 
     async def _stream(self, request, response, shared, text, usage):

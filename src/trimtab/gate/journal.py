@@ -112,7 +112,9 @@ class Journal:
             try:
                 each = msgspec.json.decode(line, type=Answered)
             except msgspec.MsgspecError as error:
-                raise FormatError(f"{file.name}:{number}: no answer of a run: {error}; begin anew elsewhere") from error
+                raise FormatError(
+                    f"{self.folder / ANSWERS}:{number}: no answer of a run: {error}; begin anew in another --folder"
+                ) from error
             self.answered[each.place] = each
             whole += len(line)
         file.seek(whole)

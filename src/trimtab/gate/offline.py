@@ -172,15 +172,18 @@ class _Run:
 
     async def _work_together(self, askers: dict[str, Asker]) -> None:
         places = iter([p for p in range(self._conjunction.cap) if p not in self._journal.answered])
-        async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._work(places, askers)) for _ in range(self._plan.concurrency)]
-            while not all(worker.done() for worker in workers):
-                await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
-                if self._conjunction.done or any(worker.done() and worker.exception() for worker in workers):
-                    for worker in workers:
-                        worker.cancel()
-                    break
-                workers = [worker for worker in workers if not worker.done()]
+        workers = [asyncio.create_task(self._work(places, askers)) for _ in range(self._plan.concurrency)]
+        try:
+            # One that comes back has met the end of the tests or of the clusters, or an error.
+            going = set(workers)
+            while going and not self._conjunction.done:
+                ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+                for worker in ended:
+                    worker.result()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self, places: Iterator[int], askers: dict[str, Asker]) -> None:
         while not self._conjunction.done and (place := next(places, None)) is not None:
@@ -223,11 +226,11 @@ class _Run:
             answered=len(self._journal.answered),
             wealth=quality.wealth,
             harm_wealth=quality.harm_wealth,
-            needed=1 / quality.criterion.alpha,
+            needed=1 / quality.rule.alpha,
             difference=quality.difference,
             low=interval.low,
             high=interval.high,
-            left=_left(quality.n, max(quality.wealth, quality.harm_wealth), 1 / quality.criterion.alpha, whole.cap),
+            left=_left(whole),
             missing=quality.missing,
             lines=tuple(lines),
         )
@@ -271,9 +274,20 @@ def _coin(digest: str, place: int) -> bool:
     return hashlib.sha256(f"{digest}:{place}".encode()).digest()[0] < 128
 
 
-def _left(n: int, wealth: float, needed: float, cap: int) -> int | None:
-    """Clusters to go if the logarithm of the wealth keeps growing as it has."""
+def _left(whole: Conjunction) -> int | None:
+    """Clusters to go if the logarithm of each wealth keeps growing as it has: to the first rejection, or to the last
+    promotion; None while one of them shows no growth."""
+    rejections = [_to_go(bet.n, bet.harm_wealth, bet.rule.alpha) for bet in whole.bets]
+    open_ = [bet for bet in whole.bets if bet.decision is not Decision.PROMOTE]
+    promotions = [_to_go(bet.n, bet.wealth, bet.rule.alpha) for bet in open_]
+    found = [left for left in rejections if left is not None]
+    last = [left for left in promotions if left is not None]
+    if last and len(last) == len(promotions):
+        found.append(max(last))
+    return min(*found, whole.cap - whole.n) if found else None
+
+
+def _to_go(n: int, wealth: float, alpha: float) -> int | None:
     if n < 10 or wealth <= 1:
         return None
-    to_go = (math.log(needed) - math.log(wealth)) / (math.log(wealth) / n)
-    return max(0, min(cap - n, math.ceil(to_go)))
+    return max(0, math.ceil((math.log(1 / alpha) - math.log(wealth)) / (math.log(wealth) / n)))
