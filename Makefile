@@ -31,7 +31,7 @@ $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.6 GB, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,dev]'
 	@touch $@ $(VENV)/.engine
 
 clean:
