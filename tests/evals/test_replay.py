@@ -98,6 +98,28 @@ def test_an_answer_that_is_not_streamed_counts_too(model, gateway):
     assert got.score == 1 and got.cost_nanodollars == COST and got.output_tokens == 10 and got.itl_s is None
 
 
+def test_log_probabilities_come_through_the_stream(model, gateway):
+    words = TEXT[1:-1]
+    events = []
+    for number, event in enumerate(words):
+        whole = json.loads(event[6:])
+        listed = [{"token": "a", "logprob": -0.1 * number, "top_logprobs": [{"token": "b", "logprob": -3}]}]
+        whole["choices"][0]["logprobs"] = {"content": listed}
+        events.append(b"data: " + json.dumps(whole).encode() + b"\n\n")
+    model.script = Script(events=[*events, chunk(finish="stop"), DONE])
+    got = asked(gateway)
+    assert [each.logprob for each in got.answer.tokens] == [pytest.approx(-0.1 * n) for n in range(len(words))]
+    assert got.score == 1 and got.answer.tokens[3].top == {"b": -3}
+
+
+def test_an_answer_out_of_a_cache_costs_nothing(model):
+    headers = {"x-trimtab-cache": "hit"}
+    model.script = Script(body=answer(), headers=headers)
+    assert asked(model.url, rates=Rates.of(deployment(model), PRICES)).cost_nanodollars == 0
+    model.script = Script(body=answer(), headers={**headers, "x-trimtab-endpoint": "main"})
+    assert asked(model.url, rates=Rates.of(deployment(model), PRICES)).cost_nanodollars == COST
+
+
 def test_unknown_is_not_nothing(model, gateway):
     model.script = Script(events=[*TEXT, DONE])
     got = asked(gateway, rates=Rates.of(deployment(model), PRICES))

@@ -93,7 +93,7 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> list[Label]:
-    """The labels in the JSON lines at `path`. One item may be there with several answers; FormatError names the line."""
+    """The labels in the JSON lines at `path`; an item may have several answers. FormatError names the line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
