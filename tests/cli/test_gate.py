@@ -111,7 +111,7 @@ def test_a_judge_is_calibrated_into_a_file(tmp_path):
     done = trimtab("gate", "calibrate", "--suite", suite, "--labels", tmp_path / "labels.jsonl", "--output", out)
     assert done.returncode == 0, done.stderr
     assert "sensitivity 100 of 100" in done.stdout
-    assert json.loads(out.read_text())["confidence"] == pytest.approx(0.99)
+    assert json.loads(out.read_text())["overall"]["specificity"]["good"] == 100
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,22 @@ import msgspec
 import pytest
 
 from trimtab.errors import ConfigError
+from trimtab.evals.imported import Paired, Result
 from trimtab.gate import fixed, recompute
 from trimtab.gate.criteria import Criteria
-from trimtab.gate.scores import Matched
 from trimtab.verdict import Decision
 
 FIVE = Criteria(margin=0.05)
 
 
+def matched(name, cluster, slices, before, after):
+    return Paired(Result(name, before, cluster, slices), Result(name, after, cluster, slices))
+
+
 def pairs(gains, losses, right, wrong, missing=0):
     held = [(0.0, 1.0)] * gains + [(1.0, 0.0)] * losses + [(1.0, 1.0)] * right + [(0.0, 0.0)] * wrong
     held += [(None, 1.0)] * missing
-    return [Matched(str(n), str(n), (), before, after) for n, (before, after) in enumerate(held)]
+    return [matched(str(n), str(n), (), before, after) for n, (before, after) in enumerate(held)]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def clustered(count, size, mean, spread, seed=1):
         for turn in range(size):
             before = 0.5
             after = min(1.0, max(0.0, before + shift))
-            items.append(Matched(f"{cluster}.{turn}", str(cluster), ("long",) if cluster % 2 else (), before, after))
+            items.append(matched(f"{cluster}.{turn}", str(cluster), ("long",) if cluster % 2 else (), before, after))
     return items
 
 
@@ -63,7 +67,7 @@ def clustered(count, size, mean, spread, seed=1):
 def test_graded_answers_in_clusters(items, decision):
     verdict = fixed.verdict(items, FIVE, {})
     assert verdict.decision is decision
-    assert verdict.n == len({item.cluster for item in items})
+    assert verdict.n == len({item.baseline.cluster for item in items})
     assert recompute.check(verdict) == []
 
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.gate.test_rules import verdict
+from trimtab.evals.imported import Paired, Result
 from trimtab.gate import plot, report
 from trimtab.gate.criteria import Criteria
 from trimtab.gate.fixed import verdict as fixed_verdict
-from trimtab.gate.scores import Matched
 from trimtab.verdict import Decision
 
 
@@ -36,7 +36,7 @@ def test_the_picture_shows_both_paths_and_where_they_decide(tmp_path):
 
 
 def test_a_test_with_one_look_has_no_path():
-    items = [Matched(str(n), str(n), (), 1.0, 1.0) for n in range(100)]
+    items = [Paired(Result(str(n), 1.0, str(n)), Result(str(n), 1.0, str(n))) for n in range(100)]
     made = fixed_verdict(items, Criteria(margin=0.05), {})
     assert plot.svg(made.findings[0]) == ""
     assert "evidence.svg" not in report.markdown(made)

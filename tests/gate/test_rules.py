@@ -117,12 +117,8 @@ def test_an_entry_that_holds_no_verdict_is_named(ledger):
         recompute.verdict_of(ledger.entries()[0])
 
 
-def share(good, n, low):
-    return Share(good, n, low, 1.0)
-
-
 def accuracy(sens, spec, n=1000):
-    return Accuracy(share(int(n * sens), n, sens), share(int(n * spec), n, spec))
+    return Accuracy(Share(int(n * sens), n, 0.0, 1.0), Share(int(n * spec), n, 0.0, 1.0))
 
 
 GRADED = suites.of(
@@ -140,19 +136,20 @@ def test_a_grading_model_must_be_calibrated():
 
 
 def test_the_margin_shrinks_by_what_the_judge_may_miss():
-    held = Calibration("j", 0.99, accuracy(0.9, 0.8), {"s": accuracy(0.7, 0.6)})
+    held = Calibration("j", 0.95, accuracy(0.9, 0.8), {"s": accuracy(0.7, 0.6)})
     found = scaling.of(GRADED, "j", Criteria(slices={"s": 0.1}), held)
-    assert found == {"": pytest.approx(0.7), "s": pytest.approx(0.3)}
-    few = Calibration("j", 0.99, accuracy(0.9, 0.8), {"s": accuracy(0.7, 0.6, 20)})
-    assert scaling.of(GRADED, "j", Criteria(slices={"s": 0.1}), few)["s"] == pytest.approx(0.7)
+    assert 0.6 < found[""] < 0.7 and 0.2 < found["s"] < 0.3  # below what was seen, by what it may be off
+    few = Calibration("j", 0.95, accuracy(0.9, 0.8), {"s": accuracy(0.7, 0.6, 20)})
+    assert scaling.of(GRADED, "j", Criteria(slices={"s": 0.1}), few)["s"] == found[""]
 
 
 @pytest.mark.parametrize(
     ("held", "told"),
     [
-        (Calibration("other", 0.99, accuracy(0.9, 0.8)), "is of the judge 'other'"),
-        (Calibration("j", 0.9, accuracy(0.9, 0.8)), "holds at 0.9"),
-        (Calibration("j", 0.99, accuracy(0.5, 0.5)), "no better than chance"),
+        (Calibration("other", 0.95, accuracy(0.9, 0.8)), "is of the judge 'other'"),
+        (Calibration("j", 0.95, accuracy(0.5, 0.5)), "may be chance"),
+        (Calibration("j", 0.95, accuracy(0.9, 0.8, 5)), "may be chance"),
+        (Calibration("j", 0.95, Accuracy(Share(0, 0, 0.0, 1.0), Share(9, 9, 0.0, 1.0))), "may be chance"),
     ],
 )
 def test_a_calibration_that_does_not_fit_is_refused(held, told):

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import FormatError
+from trimtab.evals import imported
+from trimtab.evals.imported import Result
 from trimtab.gate import scores
-from trimtab.gate.scores import Scored
 
 
 def lines(*items):
@@ -20,7 +21,7 @@ def test_lines_and_columns_say_the_same():
         {"id": "3", "score": None},
     )
     table = "id,score,cluster,slices\n1,1,a,x; y\n2,0.5,,\n3,,,\n"
-    wanted = [Scored("1", 1.0, "a", ("x", "y")), Scored("2", 0.5, "2"), Scored("3", None, "3")]
+    wanted = [Result("1", 1.0, "a", ("x", "y")), Result("2", 0.5, "2"), Result("3", None, "3")]
     assert scores.parse(text, "f") == wanted
     assert scores.parse(table, "f", is_csv=True) == wanted
 
@@ -75,21 +76,17 @@ def test_whatever_comes_is_read_or_refused(text):
         assert len({each.id for each in found}) == len(found) > 0
 
 
-def test_both_sides_must_have_the_same_items():
-    one, two = [Scored("a", 1.0, "a"), Scored("b", 1.0, "b")], [Scored("a", 0.0, "a")]
-    with pytest.raises(FormatError, match=r"the candidate lacks 1 items .*\(b\)"):
-        scores.matched(one, two)
-    with pytest.raises(FormatError, match="the baseline lacks 1 items"):
-        scores.matched(two, one)
-    with pytest.raises(FormatError, match="another cluster or slice"):
-        scores.matched([Scored("a", 1.0, "x")], [Scored("a", 1.0, "y")])
-
-
 def test_the_order_of_the_files_does_not_matter():
-    one = [Scored("b", 1.0, "b"), Scored("a", 0.0, "a")]
-    pairs = scores.matched(one, one[::-1])
-    assert [(pair.id, pair.baseline, pair.candidate) for pair in pairs] == [("a", 0.0, 0.0), ("b", 1.0, 1.0)]
-    assert scores.digest_of(pairs) == scores.digest_of(scores.matched(one[::-1], one))
+    one = [Result("b", 1.0, "b"), Result("a", 0.0, "a")]
+    pairs = imported.paired(one, one[::-1])
+    assert scores.digest_of(pairs) == scores.digest_of(imported.paired(one[::-1], one))
+    assert scores.digest_of(pairs) != scores.digest_of(imported.paired(one[:1], one[:1]))
+
+
+def test_samples_of_lm_eval_are_read_as_they_are(tmp_path):
+    path = tmp_path / "samples_gsm8k.jsonl"
+    path.write_text('{"doc_id": 3, "doc": {}, "filter": "none", "metrics": ["acc"], "acc": 1.0}\n')
+    assert scores.read(path) == [Result("3", 1.0, "3")]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

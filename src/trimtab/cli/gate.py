@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     gatewords.sides(running, "TOML file, FILE#model or URL#model")
     gatewords.run_options(running)
     comparing = storewords.verb(verbs, "compare", _guarded(_compare), "a verdict on results made elsewhere")
-    gatewords.sides(comparing, "file of results: CSV, or JSON lines, with id and score")
+    gatewords.sides(comparing, "results: CSV or JSON lines with id and score, or a log of inspect or lm-eval")
     showing = storewords.verb(verbs, "show", _guarded(_show), "a verdict of the ledger as a report")
     showing.add_argument(
         "id", nargs="?", default="", help="beginning of the entry's hash (default: the newest verdict)"
@@ -32,6 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     flying = storewords.verb(verbs, "portfolio", _guarded(_portfolio), "which of the candidates in flight may ship")
     flying.add_argument("--level", type=float, default=0.1, help="share of them that may be wrong (default 0.1)")
     for command in (running, comparing):
+        gatewords.log_options(command)
         gatewords.criteria_options(command)
         command.add_argument("--report", type=Path, metavar="FILE", help="also write the Markdown report there")
     for command in (running, comparing, showing, flying):
@@ -40,7 +41,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument("--suite", required=True, metavar="FILE", help="the suite whose judge it is")
     measuring.add_argument("--labels", type=Path, required=True, metavar="FILE", help="answers with right or wrong")
     measuring.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the calibration goes")
-    measuring.add_argument("--alpha", type=float, default=0.05, help="of the runs it is for (default 0.05)")
     measuring.set_defaults(run=_guarded(_calibrate))
 
 
@@ -107,10 +107,9 @@ def _calibrate(args: argparse.Namespace) -> int:
 
     from trimtab.evals import calibration
     from trimtab.gate import sources
-    from trimtab.stats.judged import split
 
     judge = sources.judge_of(args.suite)
-    found = asyncio.run(calibration.measure(judge, calibration.read(args.labels), split(args.alpha).confidence))
+    found = asyncio.run(calibration.measure(judge, calibration.read(args.labels)))
     args.output.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     for name, share in (("sensitivity", found.overall.sensitivity), ("specificity", found.overall.specificity)):
         print(f"{name} {share.good} of {share.n}, at least {share.low:.1%}")

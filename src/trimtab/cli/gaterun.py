@@ -12,6 +12,7 @@ import msgspec
 from trimtab.cli import gatewords, storewords
 from trimtab.cli.gateview import View
 from trimtab.errors import ConfigError
+from trimtab.evals.imported import Choice, paired
 from trimtab.gate import fixed, forecast, offline, portfolio, record, report, scaling, scores, sides, sources
 from trimtab.store.ledger import Ledger
 from trimtab.verdict import Decision, Verdict
@@ -65,7 +66,8 @@ def _plan(args: argparse.Namespace) -> offline.Plan:
 def compare(args: argparse.Namespace) -> int:
     """A verdict by the tests with one look."""
     files = Path(args.baseline), Path(args.candidate)
-    items = scores.matched(scores.read(files[0]), scores.read(files[1]))
+    choice = Choice(args.metric, args.part, args.cluster, args.slice)
+    items = paired(scores.read(files[0], choice), scores.read(files[1], choice))
     names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
     found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
     entry = record.keep(Ledger(storewords.folder(args)), found)

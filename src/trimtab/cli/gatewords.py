@@ -27,6 +27,15 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, metavar="DIR", help="the run's own folder (default: below the store's)")
 
 
+def log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metric", default="", metavar="NAME", help="of a log: inspect's scorer or lm-eval's metric")
+    parser.add_argument(
+        "--part", default="", metavar="NAME", help="of a log: key of a score's table, or lm-eval's filter"
+    )
+    parser.add_argument("--cluster", default="", metavar="KEY", help="of a log: key whose value is an item's cluster")
+    parser.add_argument("--slice", default="", metavar="KEY", help="of a log: key whose value is an item's slice")
+
+
 def criteria_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--criteria", type=Path, metavar="FILE", help="TOML file of what must hold; see docs/gate.md")
     parser.add_argument("--margin", type=float, help="loss of quality accepted (default 0.02: two points)")
