@@ -13,7 +13,7 @@ import pytest
 from tests.gate import scripted
 from tests.gate.scripted import Model, serving
 from trimtab.errors import ConfigError, UpstreamError
-from trimtab.gate import offline, recompute, sides, sources
+from trimtab.gate import drifting, offline, recompute, sides, sources
 from trimtab.gate.criteria import Criteria, Latency
 from trimtab.gate.journal import ANSWERS, Answered
 from trimtab.store.ledger import Entry
@@ -234,6 +234,19 @@ def test_a_slow_candidate_fails_its_latency(tmp_path):
     found = {finding.criterion.metric: finding.decision for finding in verdict.findings}
     assert found["latency"] is Decision.REJECT
     assert verdict.decision is Decision.REJECT
+
+
+def test_the_drift_of_a_run_is_kept_less_the_baselines_own_flips(tmp_path):
+    with serving(base=Model(), near=Model(lost=0.1, gained=0.1)) as endpoint:
+        going = plan(tmp_path, endpoint, "near", again=30)
+        verdict = offline.run(going)
+    found = drifting.kept(going.folder)
+    assert found.n == verdict.n
+    assert found.flips.noise == 0.0 and found.flips.noise_n == 30  # the same question has the same answer
+    assert found.flips.share == pytest.approx(verdict.facts["gained"] + verdict.facts["lost"])
+    text = "\n".join(drifting.lines(found))
+    assert "the baseline against itself 0.0% of 30" in text and "self repetition" in text
+    assert drifting.kept(tmp_path) is None
 
 
 def test_the_criteria_of_a_run_must_fit_its_suite(tmp_path):

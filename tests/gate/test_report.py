@@ -15,13 +15,12 @@ from trimtab.verdict import Decision
 
 def test_the_report_says_what_was_decided_and_on_what(tmp_path):
     made = verdict("cand", 90, names={"baseline": "a.toml", "candidate": "b.toml", "suite": "held out", "cap": "500"})
-    path = report.write(made, tmp_path / "run", "f" * 64)
+    path = report.write(made, tmp_path / "run" / "report.md", "f" * 64)
     text = path.read_text()
     for told in ("promote", "`a.toml`", "`b.toml`", "90 clusters of at most 500", "f" * 64, "trimtab ledger verify"):
         assert told in text
     assert "(evidence.svg)" in text
     assert text.count("| quality |") == 1
-    assert report.write(made, tmp_path / "other", name="pr.md").name == "pr.md"
 
 
 def test_the_picture_shows_both_paths_and_where_they_decide(tmp_path):

@@ -13,7 +13,20 @@ from trimtab.cli import gatewords, storewords
 from trimtab.cli.gateview import View
 from trimtab.errors import ConfigError
 from trimtab.evals.imported import Choice, paired
-from trimtab.gate import fixed, forecast, offline, portfolio, record, report, scaling, scores, sides, sources
+from trimtab.gate import (
+    drifting,
+    fixed,
+    forecast,
+    inspected,
+    offline,
+    portfolio,
+    record,
+    report,
+    scaling,
+    scores,
+    sides,
+    sources,
+)
 from trimtab.store.ledger import Ledger
 from trimtab.verdict import Decision, Verdict
 
@@ -23,6 +36,8 @@ STOPPED = 130
 
 def run(args: argparse.Namespace) -> int:
     """The exit code of the decision; after Ctrl-C, 130 and how to go on."""
+    if args.suite.startswith(inspected.SUITE):
+        return _inspect(args)
     plan, ledger = _plan(args), Ledger(storewords.folder(args))
     if not (plan.folder / "verdict.json").exists():
         portfolio.check_suite(ledger.entries(), plan.source.suite.digest, plan.criteria.uses)
@@ -35,11 +50,36 @@ def run(args: argparse.Namespace) -> int:
         print(f"trimtab: stopped; the same command goes on from {plan.folder}", file=sys.stderr)
         return STOPPED
     entry = record.keep(ledger, found)
-    written = report.write(found, plan.folder, entry)
+    drift = drifting.kept(plan.folder)
+    written = report.write(found, plan.folder / report.REPORT, entry, drift)
     if args.report:
-        report.write(found, args.report.parent, entry, args.report.name)
+        report.write(found, args.report, entry, drift)
     print(f"report: {written}", file=sys.stderr)
     return say(found, entry, as_json=args.json)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    """A suite of inspect_ai: its own logs in the run's folder, no live view."""
+    store = storewords.folder(args)
+    task = inspected.Task(
+        name=args.suite.removeprefix(inspected.SUITE),
+        choice=_choice(args),
+        criteria=gatewords.criteria(args),
+        folder=args.folder or store / "gate" / "inspect",
+        seed=args.seed,
+        at_once=args.concurrency,
+    )
+    candidate = sides.named(args.candidate)
+    names = {"baseline": args.baseline, "candidate": args.candidate, "suite": args.suite}
+    found = inspected.verdict(task, inspected.baseline(task, args.baseline), candidate, names)
+    entry = record.keep(Ledger(store), found)
+    if args.report:
+        report.write(found, args.report, entry)
+    return say(found, entry, as_json=args.json)
+
+
+def _choice(args: argparse.Namespace) -> Choice:
+    return Choice(args.metric, args.part, args.cluster, args.slice)
 
 
 def _plan(args: argparse.Namespace) -> offline.Plan:
@@ -56,6 +96,7 @@ def _plan(args: argparse.Namespace) -> offline.Plan:
         concurrency=args.concurrency,
         scale=scaling.of(source.suite, source.judge, criteria, calibration),
         artifacts=store if (store / "artifacts").is_dir() else None,
+        again=args.again,
     )
     if args.folder:
         return plan
@@ -66,13 +107,12 @@ def _plan(args: argparse.Namespace) -> offline.Plan:
 def compare(args: argparse.Namespace) -> int:
     """A verdict by the tests with one look."""
     files = Path(args.baseline), Path(args.candidate)
-    choice = Choice(args.metric, args.part, args.cluster, args.slice)
-    items = paired(scores.read(files[0], choice), scores.read(files[1], choice))
+    items = paired(scores.read(files[0], _choice(args)), scores.read(files[1], _choice(args)))
     names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
     found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
     entry = record.keep(Ledger(storewords.folder(args)), found)
     if args.report:
-        report.write(found, args.report.parent, entry, args.report.name)
+        report.write(found, args.report, entry)
     return say(found, entry, as_json=args.json)
 
 

@@ -16,7 +16,9 @@ def sides(parser: argparse.ArgumentParser, form: str) -> None:
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", required=True, metavar="WHAT", help="suite file, or arena:SPLIT[:COUNT[:SEED]]")
+    parser.add_argument(
+        "--suite", required=True, metavar="WHAT", help="file, arena:SPLIT[:COUNT[:SEED]] or inspect:FILE"
+    )
     parser.add_argument(
         "--baseline-prompt", default="", metavar="FILE", help="system prompt in place of the items' own"
     )
@@ -24,14 +26,15 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the suite's judge: gate calibrate")
     parser.add_argument("--seed", type=int, default=0, help="draws the order of the clusters (default 0)")
     parser.add_argument("--concurrency", type=int, default=4, help="clusters asked at once (default 4)")
+    parser.add_argument(
+        "--again", type=int, default=0, metavar="N", help="ask the baseline twice for N clusters: its own flips"
+    )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="the run's own folder (default: below the store's)")
 
 
 def log_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="", metavar="NAME", help="of a log: inspect's scorer or lm-eval's metric")
-    parser.add_argument(
-        "--part", default="", metavar="NAME", help="of a log: key of a score's table, or lm-eval's filter"
-    )
+    parser.add_argument("--part", default="", metavar="NAME", help="of a log: key of a score, or lm-eval's filter")
     parser.add_argument("--cluster", default="", metavar="KEY", help="of a log: key whose value is an item's cluster")
     parser.add_argument("--slice", default="", metavar="KEY", help="of a log: key whose value is an item's slice")
 

@@ -46,12 +46,14 @@ _WORDS = {
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One cluster asked of both sides; `place` is its place in the fixed order."""
+    """One cluster asked of both sides; `place` is its place in the fixed order. `again` is what the baseline answered
+    when it was asked a second time."""
 
     place: int
     cluster: str
     baseline: tuple[Outcome, ...]
     candidate: tuple[Outcome, ...]
+    again: tuple[Outcome, ...] = ()
 
 
 class Journal:

@@ -16,8 +16,9 @@ import msgspec
 from trimtab import verdict as verdicts
 from trimtab.errors import ConfigError, UpstreamError, require
 from trimtab.evals import suite
+from trimtab.evals.drift import Drift
 from trimtab.evals.serving import served
-from trimtab.gate import changes, facts, sides
+from trimtab.gate import changes, drifting, facts, sides
 from trimtab.gate.conjunction import Conjunction, Pair
 from trimtab.gate.criteria import Criteria
 from trimtab.gate.journal import Answered, Declared, Journal, verdict_in
@@ -32,7 +33,8 @@ _LOOK_S = 0.1
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is compared, on what, by which criteria. `scale` is how far the judge's noise shrinks a true difference, by
-    slice ('' for the whole); `artifacts` the store folder in which the deployments' steps find theirs."""
+    slice ('' for the whole); `artifacts` the store folder in which the deployments' steps find theirs. The baseline is
+    asked a second time for the first `again` clusters, for the drift report."""
 
     baseline: Side
     candidate: Side
@@ -43,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 4
     scale: dict[str, float] = {}
     artifacts: Path | None = None
+    again: int = 0
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -90,6 +93,7 @@ def run(plan: Plan, on_progress: OnProgress | None = None) -> Verdict:
         going.catch_up()
         asyncio.run(going.finish())
         found = going.verdict()
+        drifting.keep(going.drift(), plan.folder)
         journal.finish(found)
     return found
 
@@ -192,7 +196,8 @@ class _Run:
             # Which side goes first is drawn beforehand too: the second may find caches warm.
             names = ["baseline", "candidate"] if _coin(self._order.digest, place) else ["candidate", "baseline"]
             found = {name: await askers[name].ask(items) for name in names}
-            self._keep(Answered(place, cluster, found["baseline"], found["candidate"]))
+            again = await askers["baseline"].ask(items) if place < self._plan.again else ()
+            self._keep(Answered(place, cluster, found["baseline"], found["candidate"], again))
             self._feed()
 
     def _keep(self, answered: Answered) -> None:
@@ -234,6 +239,12 @@ class _Run:
             missing=quality.missing,
             lines=tuple(lines),
         )
+
+    def drift(self) -> Drift:
+        """Of the pairs that were fed."""
+        fed = [self._journal.answered[place] for place in range(self._conjunction.n)]
+        again = [pair for each in fed for pair in zip(each.baseline, each.again, strict=False)]
+        return drifting.of(self._conjunction.pairs, again)
 
     def verdict(self) -> Verdict:
         whole, plan, terms = self._conjunction, self._plan, self._journal.declared
