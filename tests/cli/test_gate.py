@@ -75,6 +75,22 @@ def test_the_same_command_again_says_the_same_and_asks_nobody(tmp_path, suite, c
     assert trimtab("ledger", "verify", "--store", tmp_path / "store", "--json").stdout.startswith('{"entries":1')
 
 
+def test_a_verdict_holds_until_something_changes(tmp_path, suite, criteria):
+    with serving(base=Model(), same=Model(), other=Model()) as endpoint:
+        assert run(endpoint, "same", suite, criteria, tmp_path / "store").returncode == 0
+        words = ["gate", "check", "--store", tmp_path / "store", "--baseline", f"{endpoint.url}#base", "--candidate"]
+        holds = trimtab(*words, f"{endpoint.url}#same")
+        assert (holds.returncode, "holds: promote" in holds.stdout) == (0, True)
+        other = trimtab(*words, f"{endpoint.url}#other")
+        assert (other.returncode, "candidate is not the one" in other.stdout) == (2, True)
+        (tmp_path / "prompt").write_text("Be brief.")
+        prompted = trimtab(*words, f"{endpoint.url}#same", "--candidate-prompt", tmp_path / "prompt")
+        assert (prompted.returncode, "does not hold any more" in prompted.stdout) == (2, True)
+        endpoint.listed = {"same": {"root": "new weights"}}
+        renewed = trimtab(*words, f"{endpoint.url}#same")
+        assert (renewed.returncode, "model behind the candidate changed" in renewed.stdout) == (2, True)
+
+
 def test_too_few_items_are_inconclusive_and_said_so_before(tmp_path, criteria):
     suite = scripted.suite(tmp_path / "small.jsonl", 12)
     with serving(base=Model(), same=Model()) as endpoint:
@@ -150,3 +166,11 @@ def test_a_worn_out_suite_is_refused(tmp_path, suite):
         assert run(endpoint, "same", suite, criteria, tmp_path / "store").returncode == 0  # its own verdict is there
     assert second.returncode == 3
     assert "has been a gate 1 times" in second.stderr
+
+
+def test_a_fault_of_our_own_is_no_rejection():
+    """An exception that nobody expected ends Python with 1, which would say 'reject'."""
+    code = "import argparse; from trimtab.cli import gate; gate._of('gateview', 'line')(argparse.Namespace())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "AttributeError" in done.stderr

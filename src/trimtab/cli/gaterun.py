@@ -1,36 +1,18 @@
-"""`trimtab gate run` and `compare`: from the options to a verdict in the ledger, with a live view on the way."""
+"""`trimtab gate run`: from the options to a verdict in the ledger, with a live view on the way."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
-from pathlib import Path
 
 import msgspec
 
 from trimtab.cli import gatewords, storewords
+from trimtab.cli.gateshow import say
 from trimtab.cli.gateview import View
-from trimtab.errors import ConfigError
-from trimtab.evals.imported import Choice, paired
-from trimtab.gate import (
-    drifting,
-    fixed,
-    forecast,
-    inspected,
-    offline,
-    portfolio,
-    record,
-    report,
-    scaling,
-    scores,
-    sides,
-    sources,
-)
+from trimtab.gate import drifting, forecast, inspected, offline, portfolio, record, report, scaling, sides, sources
 from trimtab.store.ledger import Ledger
-from trimtab.verdict import Decision, Verdict
 
-CODES = {Decision.PROMOTE: 0, Decision.REJECT: 1, Decision.INCONCLUSIVE: 2}
 STOPPED = 130
 
 
@@ -63,7 +45,7 @@ def _inspect(args: argparse.Namespace) -> int:
     store = storewords.folder(args)
     task = inspected.Task(
         name=args.suite.removeprefix(inspected.SUITE),
-        choice=_choice(args),
+        choice=gatewords.choice(args),
         criteria=gatewords.criteria(args),
         folder=args.folder or store / "gate" / "inspect",
         seed=args.seed,
@@ -76,10 +58,6 @@ def _inspect(args: argparse.Namespace) -> int:
     if args.report:
         report.write(found, args.report, entry)
     return say(found, entry, as_json=args.json)
-
-
-def _choice(args: argparse.Namespace) -> Choice:
-    return Choice(args.metric, args.part, args.cluster, args.slice)
 
 
 def _plan(args: argparse.Namespace) -> offline.Plan:
@@ -102,30 +80,3 @@ def _plan(args: argparse.Namespace) -> offline.Plan:
         return plan
     terms = offline.terms(plan)
     return msgspec.structs.replace(plan, folder=record.folder_of(store, terms))
-
-
-def compare(args: argparse.Namespace) -> int:
-    """A verdict by the tests with one look."""
-    files = Path(args.baseline), Path(args.candidate)
-    items = paired(scores.read(files[0], _choice(args)), scores.read(files[1], _choice(args)))
-    names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
-    found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
-    entry = record.keep(Ledger(storewords.folder(args)), found)
-    if args.report:
-        report.write(found, args.report, entry)
-    return say(found, entry, as_json=args.json)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def say(verdict: Verdict, entry: str, *, as_json: bool) -> int:
-    """Print a verdict; its exit code."""
-    if as_json:
-        print(msgspec.json.encode({"entry": entry, **msgspec.to_builtins(verdict)}).decode())
-    else:
-        print(report.markdown(verdict, entry))
-    if verdict.decision not in CODES:
-        raise ConfigError(f"a verdict cannot be '{verdict.decision}': verify the ledger")
-    return CODES[verdict.decision]

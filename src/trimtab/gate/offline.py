@@ -100,7 +100,7 @@ def run(plan: Plan, on_progress: OnProgress | None = None) -> Verdict:
 
 def declared(plan: Plan, *, with_models: bool) -> Declared:
     """What is fixed before the first answer. UpstreamError where a model server does not answer."""
-    models = asyncio.run(_models(plan)) if with_models else {}
+    models = models_of(plan.baseline, plan.candidate) if with_models else {}
     return msgspec.structs.replace(terms(plan), models=models)
 
 
@@ -119,9 +119,13 @@ def terms(plan: Plan) -> Declared:
     )
 
 
-async def _models(plan: Plan) -> dict[str, str]:
-    before, after = await asyncio.gather(sides.said_of_models(plan.baseline), sides.said_of_models(plan.candidate))
-    return {"baseline": before, "candidate": after}
+def models_of(baseline: Side, candidate: Side) -> dict[str, str]:
+    """What the servers of both sides say of their models now. UpstreamError where one does not answer."""
+
+    async def both() -> list[str]:
+        return list(await asyncio.gather(sides.said_of_models(baseline), sides.said_of_models(candidate)))
+
+    return dict(zip(("baseline", "candidate"), asyncio.run(both()), strict=True))
 
 
 class _Run:
