@@ -1,5 +1,7 @@
+import msgspec
 import pytest
 
+from tests.shape import tree
 from trimtab.errors import ConfigError
 from trimtab.evals import suite as suites
 from trimtab.evals.suite import Item
@@ -90,3 +92,12 @@ def test_a_noisy_judge_needs_a_larger_suite():
     sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale) for scale in (1.0, 0.6))
     assert noisy.needed > 2.5 * sure.needed
     assert noisy.smallest > 1.5 * sure.smallest
+
+
+def test_every_key_is_documented():
+    page = (tree.ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    block = page.partition("```toml\n")[2].partition("```")[0]
+    held = msgspec.toml.decode(block)
+    for kind, table in ((Criteria, held), (Latency, held["latency"]), (Saving, held["cost"])):
+        assert set(table) == {field.name for field in msgspec.structs.fields(kind)}
+    assert msgspec.convert(held, Criteria).margin == 0.02
