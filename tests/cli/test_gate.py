@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -174,3 +175,21 @@ def test_a_fault_of_our_own_is_no_rejection():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 3
     assert "AttributeError" in done.stderr
+
+
+def test_a_reader_that_hangs_up_does_not_change_the_decision(tmp_path):
+    for name, wrong in (("base", ()), ("bad", range(0, 400, 4))):
+        lines = [json.dumps({"id": n, "score": int(n not in wrong)}) for n in range(400)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    words = ["gate", "compare", "--baseline", "base.jsonl", "--candidate", "bad.jsonl", "--store", "."]
+    command = f"{sys.executable} -m trimtab {' '.join(words)}"
+    done = subprocess.run(
+        ["bash", "-c", f"({command}; echo $? >code) | true; sleep 0.2; cat code"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.stdout.strip() == "1", done.stderr

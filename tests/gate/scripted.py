@@ -36,7 +36,7 @@ class Endpoint:
 
     def __init__(self, **models):
         self.models = {name.replace("_", "-"): model for name, model in models.items()}
-        self.asked, self.build, self.broken, self.url = [], "1", lambda body: 0, ""
+        self.asked, self.build, self.suffix, self.broken, self.url = [], "1", "", lambda body: 0, ""
         self.listed = {}
 
     async def _list(self, request):
@@ -52,7 +52,7 @@ class Endpoint:
         model = self.models[body["model"]]
         if model.delay_s:
             await asyncio.sleep(model.delay_s)
-        text = f"{'right' if model.knows(body['model'], question) else 'wrong'}"
+        text = ("right" if model.knows(body["model"], question) else "wrong") + self.suffix
         usage = {"prompt_tokens": 10, "completion_tokens": model.tokens, "total_tokens": 10 + model.tokens}
         shared = {"id": "c1", "model": body["model"], "system_fingerprint": self.build, "created": 1}
         if not body.get("stream"):

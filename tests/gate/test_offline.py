@@ -177,6 +177,31 @@ def test_a_side_that_never_answers_is_an_error_and_leaves_nothing_behind(tmp_pat
         assert offline.run(plan(tmp_path, endpoint, "same")).decision is Decision.PROMOTE
 
 
+def test_a_side_that_goes_down_under_the_run_is_an_outage_and_the_run_goes_on_later(tmp_path):
+    with serving(base=Model(), same=Model(gained=0.02)) as endpoint:
+        whole = offline.run(plan(tmp_path, endpoint, "same", folder=tmp_path / "whole"))
+        down = len(endpoint.asked) + 40
+        endpoint.broken = lambda body: 404 if body["model"] == "same" and len(endpoint.asked) > down else 0
+        with pytest.raises(UpstreamError, match="the candidate gave no answer to 8 clusters in a row"):
+            offline.run(plan(tmp_path, endpoint, "same"))
+        kept = written(tmp_path / "run")
+        assert len(kept) >= 10 and not any(outcome.error for each in kept for outcome in each.candidate)
+        endpoint.broken = lambda body: 0
+        assert same_but_for_the_time(offline.run(plan(tmp_path, endpoint, "same")), whole)
+
+
+def test_secrets_in_answers_do_not_reach_the_disk(tmp_path):
+    secret = "sk-" + "a1B2c3D4e5F6g7H8" * 3
+    with serving(base=Model(), same=Model()) as endpoint:
+        endpoint.suffix = f" {secret}"
+        verdict = offline.run(plan(tmp_path, endpoint, "same", criteria=Criteria(margin=0.2, length=())))
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]
+    assert verdict.n > 0 and len(files) >= 4
+    assert not [path.name for path in files if secret in path.read_text()]
+    assert "redacted" in (tmp_path / "run" / ANSWERS).read_text()
+    assert (tmp_path / "run" / ANSWERS).stat().st_mode & 0o077 == 0
+
+
 def test_a_candidate_that_often_fails_is_rejected_and_a_baseline_that_does_decides_nothing(tmp_path):
     with serving(base=Model(right=1.0), same=Model(right=1.0)) as endpoint:
 

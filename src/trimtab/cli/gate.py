@@ -58,6 +58,8 @@ def _of(module: str, name: str) -> Callable[[argparse.Namespace], int]:
         except TrimtabError as error:
             print(f"trimtab: {error}", file=sys.stderr)
             return ERROR
+        except BrokenPipeError:
+            return ERROR
 
     return run
 

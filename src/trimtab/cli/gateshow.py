@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import io
+import os
+import sys
 from pathlib import Path
 
 import msgspec
@@ -49,13 +52,19 @@ def _hash(path: Path) -> str:
 
 
 def say(verdict: Verdict, entry: str, *, as_json: bool) -> int:
-    """Print a verdict; its exit code."""
-    if as_json:
-        print(msgspec.json.encode({"entry": entry, **msgspec.to_builtins(verdict)}).decode())
-    else:
-        print(report.markdown(verdict, entry))
+    """Print a verdict; its exit code, also where nobody reads to the end."""
     if verdict.decision not in CODES:
         raise ConfigError(f"a verdict cannot be '{verdict.decision}': verify the ledger")
+    text = report.markdown(verdict, entry)
+    if as_json:
+        text = msgspec.json.encode({"entry": entry, **msgspec.to_builtins(verdict)}).decode()
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # the marks are not in every terminal's character set
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python would try once more at its end, and make an exit code of its own of that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return CODES[verdict.decision]
 
 

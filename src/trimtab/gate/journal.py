@@ -68,7 +68,7 @@ class Journal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Not through a text layer: a line is on the disk as one write or is cut off when the run goes on.
-            self._file = os.fdopen(os.open(self.folder / ANSWERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
+            self._file = os.fdopen(os.open(self.folder / ANSWERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._declare()
             self._read(self._file)

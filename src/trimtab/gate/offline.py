@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from trimtab import verdict as verdicts
-from trimtab.errors import ConfigError, UpstreamError, require
+from trimtab.errors import ConfigError, require
 from trimtab.evals import suite
 from trimtab.evals.drift import Drift
 from trimtab.evals.serving import served
@@ -22,12 +22,14 @@ from trimtab.gate import changes, drifting, facts, sides
 from trimtab.gate.conjunction import Conjunction, Pair
 from trimtab.gate.criteria import Criteria
 from trimtab.gate.journal import Answered, Declared, Journal, verdict_in
+from trimtab.gate.outage import Outage
+from trimtab.gate.scrubbing import scrubbed
 from trimtab.gate.sides import Side
 from trimtab.gate.sources import Asker, Source
 from trimtab.verdict import Decision, Verdict
 
-# A side that has given no answer to its first clusters is not worse but wrongly set up.
-_HOPE = 8
+# Clusters in a row without any answer of a side, or of twice as many as are asked at once, are an outage.
+_PATIENCE = 8
 _LOOK_S = 0.1
 
 
@@ -136,14 +138,12 @@ class _Run:
         self._order = suite.order(plan.source.suite, plan.seed)
         self._items = suite.clusters(plan.source.suite)
         self._conjunction = Conjunction(plan.criteria, plan.source.suite, len(self._order.clusters), plan.scale)
-        self._held: list[Answered] = []
-        self._seen = {"baseline": False, "candidate": False}
+        self._outage = Outage(min(max(_PATIENCE, 2 * plan.concurrency), self._conjunction.cap))
         self._halt = ""
         self._looked = 0.0
 
     def catch_up(self) -> None:
         """Feed what was answered, as far as it goes on without a gap."""
-        self._seen = dict.fromkeys(self._seen, bool(self._journal.answered))
         self._feed()
 
     def _feed(self) -> None:
@@ -188,6 +188,7 @@ class _Run:
                 ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
                 for worker in ended:
                     worker.result()
+            self._keep(self._outage.rest())
         finally:
             for worker in workers:
                 worker.cancel()
@@ -201,22 +202,13 @@ class _Run:
             names = ["baseline", "candidate"] if _coin(self._order.digest, place) else ["candidate", "baseline"]
             found = {name: await askers[name].ask(items) for name in names}
             again = await askers["baseline"].ask(items) if place < self._plan.again else ()
-            self._keep(Answered(place, cluster, found["baseline"], found["candidate"], again))
-            self._feed()
+            answered = Answered(place, cluster, found["baseline"], found["candidate"], again)
+            self._keep(self._outage.passed(answered))
 
-    def _keep(self, answered: Answered) -> None:
-        """Into the journal, once both sides have shown that they can answer."""
-        self._seen["baseline"] |= any(not outcome.error for outcome in answered.baseline)
-        self._seen["candidate"] |= any(not outcome.error for outcome in answered.candidate)
-        self._held.append(answered)
-        silent = next((name for name, seen in self._seen.items() if not seen), "")
-        if not silent:
-            for each in self._held:
-                self._journal.add(each)
-            self._held.clear()
-        elif len(self._held) >= min(_HOPE, self._conjunction.cap):
-            said = next(outcome.error for outcome in getattr(answered, silent))
-            raise UpstreamError(f"the {silent} gave no answer to {len(self._held)} clusters: {said}")
+    def _keep(self, some: list[Answered]) -> None:
+        for answered in some:
+            self._journal.add(scrubbed(answered))
+        self._feed()
 
     def _tell(self, *, at_once: bool = False) -> None:
         now = time.monotonic()
