@@ -108,6 +108,8 @@ def test_results_made_elsewhere_are_compared(tmp_path):
     words = ["gate", "compare", "--baseline", tmp_path / "base.jsonl", "--margin", "0.03", "--store", tmp_path]
     codes = [trimtab(*words, "--candidate", tmp_path / f"{name}.jsonl").returncode for name in ("good", "bad")]
     assert codes == [0, 1]
+    again = trimtab(*words, "--candidate", tmp_path / "bad.jsonl")
+    assert again.returncode == 1  # the same verdict, which is there already
     assert "2 verdicts follow" in trimtab("ledger", "verify", "--store", tmp_path).stdout
 
 

@@ -1,5 +1,6 @@
 """Results of other tools: what a score may be, pairs, and the samples of lm-eval."""
 
+import importlib.util
 import json
 
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evals.test_suite import JSON
-from trimtab.errors import FormatError
-from trimtab.evals import imported, lm_eval_logs, logs
+from trimtab.errors import FormatError, MissingExtra
+from trimtab.evals import imported, inspect_bridge, lm_eval_logs, logs, scorers
 from trimtab.evals.imported import Choice, Result
+from trimtab.evals.suite import JudgeSpec
 
 
 def sample(number, **fields):
@@ -142,3 +144,15 @@ def test_logs_are_told_apart(tmp_path):
     assert logs.is_log(samples) and logs.is_log(tmp_path / "x.eval") and logs.is_log(tmp_path / "x.json")
     assert not logs.is_log(scores) and not logs.is_log(tmp_path / "x.csv") and not logs.is_log(tmp_path / "none.jsonl")
     assert [each.id for each in logs.read(samples)] == ["1"]
+
+
+def test_what_needs_an_extra_says_so(monkeypatch, tmp_path):
+    real = importlib.util.find_spec
+    gone = {"inspect_ai", "jsonschema"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in gone else real(name, *rest))
+    with pytest.raises(MissingExtra, match=r"trimtab\[evals\]"):
+        logs.read(tmp_path / "x.eval")
+    with pytest.raises(MissingExtra, match=r"trimtab\[evals\]"):
+        inspect_bridge.run(inspect_bridge.Plan(task="x.py", url="u", model="m", logs=tmp_path))
+    with pytest.raises(MissingExtra, match=r"trimtab\[gate\]"):
+        scorers.make(JudgeSpec("json_schema"))

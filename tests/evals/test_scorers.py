@@ -152,6 +152,8 @@ def test_a_version_changes_with_what_may_change_a_judgement():
     ]
     versions = [scorers.make(spec).version for spec in specs]
     assert len(set(versions)) == len(versions) and versions == [scorers.make(spec).version for spec in specs]
+    patient = {"url": "u", "model": "m", "timeout_s": 5, "attempts": 9, "wait_s": 0, "key_env": "K"}
+    assert scorers.make(JudgeSpec("model_graded", patient)).version == versions[3]
 
 
 def test_a_panel_asks_each_items_own_judge():

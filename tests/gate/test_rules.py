@@ -97,7 +97,7 @@ def test_a_suite_that_something_was_developed_on_is_no_gate(ledger):
 def test_a_verdict_is_kept_once_and_found_again(ledger):
     made = verdict("c", 90)
     entry = record.keep(ledger, made)
-    assert record.keep(ledger, made) == entry
+    assert record.keep(ledger, msgspec.structs.replace(made, made_at="later")) == entry
     other = record.keep(ledger, verdict("d", 90))
     assert ledger.verify() == 2
     assert record.found(ledger) == (other, verdict("d", 90))

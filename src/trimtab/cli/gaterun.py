@@ -53,8 +53,10 @@ def _inspect(args: argparse.Namespace) -> int:
     )
     candidate = sides.named(args.candidate)
     names = {"baseline": args.baseline, "candidate": args.candidate, "suite": args.suite}
-    found = inspected.verdict(task, inspected.baseline(task, args.baseline), candidate, names)
-    entry = record.keep(Ledger(store), found)
+    ledger, before = Ledger(store), inspected.baseline(task, args.baseline)
+    portfolio.check_suite(ledger.entries(), inspected.suite_of(task, before[0]), task.criteria.uses)
+    found = inspected.verdict(task, before, candidate, names)
+    entry = record.keep(ledger, found)
     if args.report:
         report.write(found, args.report, entry)
     return say(found, entry, as_json=args.json)

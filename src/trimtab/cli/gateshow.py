@@ -28,8 +28,13 @@ def compare(args: argparse.Namespace) -> int:
     files = Path(args.baseline), Path(args.candidate)
     items = paired(scores.read(files[0], gatewords.choice(args)), scores.read(files[1], gatewords.choice(args)))
     names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
-    found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
-    entry = record.keep(Ledger(storewords.folder(args)), found)
+    criteria = gatewords.criteria(args)
+    found = fixed.verdict(items, criteria, names, (_hash(files[0]), _hash(files[1])))
+    ledger = Ledger(storewords.folder(args))
+    entry = record.kept(ledger, found)
+    if not entry:
+        portfolio.check_suite(ledger.entries(), found.suite, criteria.uses)
+        entry = record.keep(ledger, found)
     if args.report:
         report.write(found, args.report, entry)
     return say(found, entry, as_json=args.json)

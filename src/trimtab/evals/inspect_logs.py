@@ -30,11 +30,23 @@ def read(path: Path, choice: Choice | None = None) -> list[Result]:
 
     try:
         log = read_eval_log(str(path), exclude_fields=set(_LEFT_OUT))
-    # inspect raises whatever its readers of zip and JSON do, pydantic's ValidationError (a ValueError) among them.
-    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+    except _unreadable() as error:
         reason = " ".join(str(error).split())[:160]
         raise FormatError(f"cannot read the log {path}: {type(error).__name__}: {reason}") from error
     return of(log, choice)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What inspect's readers of zip, Zstandard, JSON and of its own types raise over a file that is none of theirs."""
+    import struct
+    import zipfile
+    import zlib
+
+    from ijson.common import JSONError
+    from zstandard import ZstdError
+
+    words = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+    return (*words, AssertionError, struct.error, zipfile.BadZipFile, zlib.error, JSONError, ZstdError)
 
 
 def of(log: EvalLog, choice: Choice | None = None) -> list[Result]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.errors import ConfigError, MissingExtra
+from trimtab.errors import ConfigError, require
 from trimtab.evals import graded, safety, sameness
 from trimtab.evals.answer import Answer, ToolCall
 from trimtab.evals.judge import Judge, Judgement, missing, right, version_of, wrong
@@ -82,11 +82,10 @@ class Schema:
     """1 where the answer is JSON that the schema allows and, if something is expected, the same value."""
 
     def __init__(self, spec: JudgeSpec, options: Schemas) -> None:
-        try:
-            import jsonschema
-            import referencing
-        except ImportError as error:
-            raise MissingExtra("gate", "jsonschema") from error
+        require("gate", "jsonschema")
+        import jsonschema
+        import referencing
+
         self.version = version_of(spec, _REVISION)
         self._options = options
         # An empty registry: a schema that points to an address is not fetched.

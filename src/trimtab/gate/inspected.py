@@ -59,6 +59,11 @@ def baseline(task: Task, text: str) -> tuple[list[Result], str]:
     return ran.results, side.fingerprint
 
 
+def suite_of(task: Task, results: Sequence[Result]) -> str:
+    """The digest of what is asked."""
+    return digest([task.name, [[each.id, each.cluster, each.content] for each in results]])
+
+
 def verdict(task: Task, before: tuple[Sequence[Result], str], candidate: Side, names: dict[str, str]) -> Verdict:
     """Run the candidate against the baseline's results. Errors as of `evals.inspect_bridge.run`."""
     results, gated = before
@@ -77,7 +82,7 @@ def verdict(task: Task, before: tuple[Sequence[Result], str], candidate: Side, n
         findings=findings,
         baseline=gated,
         candidate=candidate.fingerprint,
-        suite=digest([task.name, [[each.id, each.cluster, each.content] for each in results]]),
+        suite=suite_of(task, results),
         order=ran.order,
         seed=task.seed,
         n=test.bet.n,
