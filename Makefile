@@ -30,8 +30,8 @@ $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.6 GB, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,dev]'
+	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.8 GB, once)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,dev]'
 	@touch $@ $(VENV)/.engine
 
 clean:

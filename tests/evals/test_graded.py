@@ -66,14 +66,27 @@ def test_what_the_judge_is_asked(model, monkeypatch):
 def test_a_judge_that_fails_says_so(model, script):
     model.script = script
     with pytest.raises(UpstreamError, match="the judge at"):
-        judged("model_graded", "4", "four", url=model.url, model="judge")
+        judged("model_graded", "4", "four", url=model.url, model="judge", wait_s=0)
     with pytest.raises(UpstreamError, match="the judge at"):
-        judged("embedding", "4", "four", url=model.url, model="judge")
+        judged("embedding", "4", "four", url=model.url, model="judge", wait_s=0)
 
 
 def test_a_judge_that_is_not_there():
     with pytest.raises(UpstreamError, match="does not answer"):
-        judged("model_graded", "4", "four", url="http://127.0.0.1:9/v1", model="judge")
+        judged("model_graded", "4", "four", url="http://127.0.0.1:9/v1", model="judge", wait_s=0.01)
+
+
+@pytest.mark.parametrize(("status", "calls"), [(429, 3), (503, 3), (401, 1)])
+def test_a_busy_judge_is_asked_again(model, status, calls):
+    model.seen = []
+    model.script = lambda seen: Script(status=status, body=b"{}") if len(model.seen) < 3 else says("GRADE: C")
+    options = {"url": model.url, "model": "judge", "wait_s": 0.01}
+    if calls == 3:
+        assert judged("model_graded", "4", "four", **options).score == 1
+        model.seen = []
+    with pytest.raises(UpstreamError, match=f"answered {status}"):
+        judged("model_graded", "4", "four", attempts=min(2, calls), **options)
+    assert len(model.seen) == min(2, calls)
 
 
 def embedded(seen):

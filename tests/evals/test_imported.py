@@ -1,5 +1,6 @@
 """Results of other tools: what a score may be, pairs, and the samples of lm-eval."""
 
+import importlib.util
 import json
 
 import pytest
@@ -7,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evals.test_suite import JSON
-from trimtab.errors import FormatError
-from trimtab.evals import imported, lm_eval_logs
-from trimtab.evals.imported import Result
-from trimtab.evals.lm_eval_logs import Choice
+from trimtab.errors import FormatError, MissingExtra
+from trimtab.evals import imported, inspect_bridge, lm_eval_logs, logs, scorers
+from trimtab.evals.imported import Choice, Result
+from trimtab.evals.suite import JudgeSpec
 
 
 def sample(number, **fields):
@@ -56,8 +57,8 @@ def test_one_filter_and_one_metric_are_taken():
     with pytest.raises(FormatError, match="filters are loose, strict: name the one"):
         parsed(*lines)
     with pytest.raises(FormatError, match="metrics are acc, acc_norm: name the one"):
-        parsed(*lines, filter="strict")
-    assert [each.score for each in parsed(*lines, filter="loose", metric="acc")] == [1]
+        parsed(*lines, part="strict")
+    assert [each.score for each in parsed(*lines, part="loose", metric="acc")] == [1]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_one_filter_and_one_metric_are_taken():
         ("{", {}, "x:1: no sample of lm-eval"),
         ("[]", {}, "x:1: no sample of lm-eval"),
         ('{"doc_id": 1}', {}, "x:1: no sample of lm-eval"),
-        (sample(1), {"filter": "strict"}, "no sample has the filter 'strict'"),
+        (sample(1), {"part": "strict"}, "no sample has the filter 'strict'"),
         (sample(1), {"metric": "acc"}, "x:1: no metric 'acc': there are exact_match"),
         (sample(1, exact_match=[1, 2]), {}, "x:1: the score [1, 2] is not in [0, 1]"),
         (sample(1, exact_match=17.5), {}, "x:1: the score 17.5 is not in [0, 1]"),
@@ -134,3 +135,24 @@ def test_lines_for_a_verdict():
         {"id": "a", "score": 1.0, "cluster": "s", "slices": ["x"]},
         {"id": "b", "score": None, "cluster": "b", "slices": []},
     ]
+
+
+def test_logs_are_told_apart(tmp_path):
+    samples, scores = tmp_path / "samples_sums.jsonl", tmp_path / "scores.jsonl"
+    samples.write_text("\n" + sample(1))
+    scores.write_text('{"id": 1, "score": 1}')
+    assert logs.is_log(samples) and logs.is_log(tmp_path / "x.eval") and logs.is_log(tmp_path / "x.json")
+    assert not logs.is_log(scores) and not logs.is_log(tmp_path / "x.csv") and not logs.is_log(tmp_path / "none.jsonl")
+    assert [each.id for each in logs.read(samples)] == ["1"]
+
+
+def test_what_needs_an_extra_says_so(monkeypatch, tmp_path):
+    real = importlib.util.find_spec
+    gone = {"inspect_ai", "jsonschema"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in gone else real(name, *rest))
+    with pytest.raises(MissingExtra, match=r"trimtab\[evals\]"):
+        logs.read(tmp_path / "x.eval")
+    with pytest.raises(MissingExtra, match=r"trimtab\[evals\]"):
+        inspect_bridge.run(inspect_bridge.Plan(task="x.py", url="u", model="m", logs=tmp_path))
+    with pytest.raises(MissingExtra, match=r"trimtab\[gate\]"):
+        scorers.make(JudgeSpec("json_schema"))

@@ -81,7 +81,9 @@ def test_times_are_those_of_the_stream(model, gateway):
     model.script = Script(events=[*TEXT, USAGE_CHUNK, DONE], pause_s=0.05)
     got = asked(gateway)
     # The first event holds a role alone: the first word comes one pause later; seven words are six pauses apart.
-    assert 0.04 < got.ttft_s < got.total_s - 0.2 and got.itl_s == pytest.approx(0.3 / 9, rel=0.5)
+    # Ten tokens are counted, so nine steps are in between.
+    assert 0.04 < got.ttft_s < got.total_s - 0.2
+    assert 0.2 / 9 < got.itl_s <= (got.total_s - got.ttft_s) / 9
 
 
 def test_tool_calls_come_through_the_stream(model, gateway):
@@ -96,6 +98,28 @@ def test_an_answer_that_is_not_streamed_counts_too(model, gateway):
     model.script = Script(body=answer())
     got = asked(gateway)
     assert got.score == 1 and got.cost_nanodollars == COST and got.output_tokens == 10 and got.itl_s is None
+
+
+def test_log_probabilities_come_through_the_stream(model, gateway):
+    words = TEXT[1:-1]
+    events = []
+    for number, event in enumerate(words):
+        whole = json.loads(event[6:])
+        listed = [{"token": "a", "logprob": -0.1 * number, "top_logprobs": [{"token": "b", "logprob": -3}]}]
+        whole["choices"][0]["logprobs"] = {"content": listed}
+        events.append(b"data: " + json.dumps(whole).encode() + b"\n\n")
+    model.script = Script(events=[*events, chunk(finish="stop"), DONE])
+    got = asked(gateway)
+    assert [each.logprob for each in got.answer.tokens] == [pytest.approx(-0.1 * n) for n in range(len(words))]
+    assert got.score == 1 and got.answer.tokens[3].top == {"b": -3}
+
+
+def test_an_answer_out_of_a_cache_costs_nothing(model):
+    headers = {"x-trimtab-cache": "hit"}
+    model.script = Script(body=answer(), headers=headers)
+    assert asked(model.url, rates=Rates.of(deployment(model), PRICES)).cost_nanodollars == 0
+    model.script = Script(body=answer(), headers={**headers, "x-trimtab-endpoint": "main"})
+    assert asked(model.url, rates=Rates.of(deployment(model), PRICES)).cost_nanodollars == COST
 
 
 def test_unknown_is_not_nothing(model, gateway):

@@ -102,6 +102,22 @@ def test_end_states(expected, calls, options, score):
     assert judged("end_state", expected, made, environment=STOCK, **options).score == score
 
 
+def test_an_environment_of_ones_own(tmp_path):
+    """Out of a file, which is part of the judge's version."""
+    path = tmp_path / "mine.py"
+    path.write_text("def state(request, calls):\n    return len(calls)\n")
+    spec = JudgeSpec("end_state", {"environment": f"{path}:state"})
+    assert judged("end_state", 2, [("a", {}), ("b", {})], **spec.options).score == 1
+    version = scorers.make(spec).version
+    path.write_text("def state(request, calls):\n    return 3\n")
+    assert judged("end_state", 3, [], **spec.options).score == 1 and scorers.make(spec).version != version
+    path.write_text("def state(request")
+    with pytest.raises(ConfigError, match="there is no environment"):
+        scorers.make(spec)
+    with pytest.raises(ConfigError, match="there is no environment"):
+        scorers.make(JudgeSpec("end_state", {"environment": f"{tmp_path}/none.py:state"}))
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "wanted"),
     [
@@ -136,6 +152,8 @@ def test_a_version_changes_with_what_may_change_a_judgement():
     ]
     versions = [scorers.make(spec).version for spec in specs]
     assert len(set(versions)) == len(versions) and versions == [scorers.make(spec).version for spec in specs]
+    patient = {"url": "u", "model": "m", "timeout_s": 5, "attempts": 9, "wait_s": 0, "key_env": "K"}
+    assert scorers.make(JudgeSpec("model_graded", patient)).version == versions[3]
 
 
 def test_a_panel_asks_each_items_own_judge():

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ class Endpoint:
 
     def __init__(self, **models):
         self.models = {name.replace("_", "-"): model for name, model in models.items()}
-        self.asked, self.build, self.broken, self.url = [], "1", lambda body: 0, ""
+        self.asked, self.build, self.suffix, self.broken, self.url = [], "1", "", lambda body: 0, ""
         self.listed = {}
 
     async def _list(self, request):
@@ -52,7 +52,7 @@ class Endpoint:
         model = self.models[body["model"]]
         if model.delay_s:
             await asyncio.sleep(model.delay_s)
-        text = f"{'right' if model.knows(body['model'], question) else 'wrong'}"
+        text = ("right" if model.knows(body["model"], question) else "wrong") + self.suffix
         usage = {"prompt_tokens": 10, "completion_tokens": model.tokens, "total_tokens": 10 + model.tokens}
         shared = {"id": "c1", "model": body["model"], "system_fingerprint": self.build, "created": 1}
         if not body.get("stream"):
@@ -60,10 +60,8 @@ class Endpoint:
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response({**shared, "object": "chat.completion", "choices": [choice], "usage": usage})
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        try:
+        with suppress(ConnectionResetError):  # the run has ended and asks for no more
             await self._stream(request, response, shared, text, usage)
-        except ConnectionResetError:
-            pass  # the run has ended and asks for no more
         return response
 
     async def _stream(self, request, response, shared, text, usage):

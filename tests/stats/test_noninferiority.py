@@ -84,6 +84,7 @@ def test_the_bootstrap_draws_whole_clusters():
     assert clustered_bootstrap(few, seed=3) == clustered_bootstrap(many, seed=3)
     assert clustered_bootstrap(few, seed=3) != clustered_bootstrap(few, seed=4)
     assert clustered_bootstrap([[0.0], [0.0]]) == (0, 0)
+    assert clustered_bootstrap([[0.0], [1e-127]]).high <= 1e-127, "what is tiny is not nothing"
 
 
 @given(st.lists(st.lists(st.floats(-1, 1), min_size=1, max_size=3), min_size=2, max_size=12), st.integers(0, 99))

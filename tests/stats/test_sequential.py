@@ -188,3 +188,38 @@ def test_rates_refuse_what_is_no_answer():
             Rate(limit)
     with pytest.raises(ValueError, match="missed"):
         Rate(0.1).feed(0.5)
+
+
+@given(st.lists(st.booleans(), max_size=120), st.integers(0, 120))
+@settings(max_examples=30, deadline=None)
+def test_a_resumed_rate_is_the_rate(answers, cut):
+    whole, half = fed(Rate(0.1), answers), fed(Rate(0.1), answers[:cut])
+    resumed = fed(Rate.resume(json.loads(json.dumps(half.state()))), answers[cut:])
+    assert resumed.state() == whole.state()
+    with pytest.raises(ValueError, match="version"):
+        Rate.resume(half.state() | {"better": [1.0]})
+
+
+@given(st.lists(st.booleans(), max_size=200), st.floats(0.5, 0.99))
+@settings(max_examples=40, deadline=None)
+def test_the_interval_of_a_rate_holds_the_share(answers, confidence):
+    rate = fed(Rate(0.1), answers)
+    low, high = rate.interval(confidence)
+    share = sum(answers) / len(answers) if answers else 0.5
+    assert 0 <= low <= share <= high <= 1
+    mirrored = fed(Rate(0.1), [not missed for missed in answers]).interval(confidence)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_the_interval_of_a_rate_holds_at_all_times():
+    rng, missed = np.random.default_rng(9), 0
+    for _ in range(150):
+        rate, left = Rate(0.1), False
+        for n, answer in enumerate(rng.random(300) < 0.1, 1):
+            rate.feed(answer)
+            if n % 10 == 0 and not left:
+                low, high = rate.interval(0.9)
+                left = not low <= 0.1 <= high
+        missed += left
+    assert missed / 150 <= 0.1 + 3 * math.sqrt(0.09 / 150)
+    assert high - low < 0.15

@@ -3,116 +3,68 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from trimtab.cli import gatewords, storewords
 from trimtab.errors import TrimtabError
 
 ERROR = 3
-Verb = Callable[[argparse.Namespace], int]
+_SIDE = "TOML file, FILE#model or URL#model"
+_RESULTS = "results: CSV or JSON lines with id and score, or a log of inspect or lm-eval"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """`trimtab gate run|compare|show|portfolio|calibrate`."""
+    """`trimtab gate run|compare|show|check|portfolio|calibrate`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    running = storewords.verb(
-        verbs, "run", _guarded(_run), "ask both deployments for a suite, and stop when it is sure"
-    )
-    gatewords.sides(running, "TOML file, FILE#model or URL#model")
+    running = storewords.verb(verbs, "run", _of("gaterun", "run"), "ask both for a suite, and stop when it is sure")
+    gatewords.sides(running, _SIDE)
     gatewords.run_options(running)
-    comparing = storewords.verb(verbs, "compare", _guarded(_compare), "a verdict on results made elsewhere")
-    gatewords.sides(comparing, "file of results: CSV, or JSON lines, with id and score")
-    showing = storewords.verb(verbs, "show", _guarded(_show), "a verdict of the ledger as a report")
-    showing.add_argument(
-        "id", nargs="?", default="", help="beginning of the entry's hash (default: the newest verdict)"
-    )
-    flying = storewords.verb(verbs, "portfolio", _guarded(_portfolio), "which of the candidates in flight may ship")
-    flying.add_argument("--level", type=float, default=0.1, help="share of them that may be wrong (default 0.1)")
+    comparing = storewords.verb(verbs, "compare", _of("gateshow", "compare"), "a verdict on results made elsewhere")
+    gatewords.sides(comparing, _RESULTS)
     for command in (running, comparing):
+        gatewords.log_options(command)
         gatewords.criteria_options(command)
         command.add_argument("--report", type=Path, metavar="FILE", help="also write the Markdown report there")
+    showing = storewords.verb(verbs, "show", _of("gateshow", "show"), "a verdict of the ledger as a report")
+    checking = storewords.verb(verbs, "check", _of("gateshow", "check"), "whether a verdict still holds")
+    gatewords.sides(checking, _SIDE)
+    gatewords.prompts(checking)
+    for command in (showing, checking):
+        command.add_argument("id", nargs="?", default="", help="beginning of the entry's hash (default: the newest)")
+    flying = storewords.verb(verbs, "portfolio", _of("gateshow", "portfolio_"), "which candidates in flight may ship")
+    flying.add_argument("--level", type=float, default=0.1, help="share of them that may be wrong (default 0.1)")
     for command in (running, comparing, showing, flying):
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
     measuring = verbs.add_parser("calibrate", help="how often a suite's judge is right, by labelled answers")
     measuring.add_argument("--suite", required=True, metavar="FILE", help="the suite whose judge it is")
     measuring.add_argument("--labels", type=Path, required=True, metavar="FILE", help="answers with right or wrong")
     measuring.add_argument("--output", type=Path, required=True, metavar="FILE", help="where the calibration goes")
-    measuring.add_argument("--alpha", type=float, default=0.05, help="of the runs it is for (default 0.05)")
-    measuring.set_defaults(run=_guarded(_calibrate))
+    measuring.set_defaults(run=_of("gateshow", "calibrate"))
 
 
-def _guarded(verb: Verb) -> Verb:
-    """The codes 0, 1 and 2 are decisions here: an error of any kind is 3."""
+def _of(module: str, name: str) -> Callable[[argparse.Namespace], int]:
+    """The verb `name` of a module that is imported when it is called. The codes 0, 1 and 2 are decisions here: an error
+    of any kind is 3, a fault in our own code too."""
 
     def run(args: argparse.Namespace) -> int:
+        sys.excepthook = _crashed
         try:
-            return verb(args)
+            verb = getattr(importlib.import_module(f"trimtab.cli.{module}"), name)
+            return int(verb(args))
         except TrimtabError as error:
             print(f"trimtab: {error}", file=sys.stderr)
+            return ERROR
+        except BrokenPipeError:
             return ERROR
 
     return run
 
 
-def _run(args: argparse.Namespace) -> int:
-    from trimtab.cli import gaterun
-
-    return gaterun.run(args)
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from trimtab.cli import gaterun
-
-    return gaterun.compare(args)
-
-
-def _show(args: argparse.Namespace) -> int:
-    from trimtab.cli.gaterun import say
-    from trimtab.gate import record
-    from trimtab.store.ledger import Ledger
-
-    entry, verdict = record.found(Ledger(storewords.folder(args)), args.id)
-    return say(verdict, entry, as_json=args.json)
-
-
-def _portfolio(args: argparse.Namespace) -> int:
-    from trimtab.errors import ConfigError
-    from trimtab.gate import portfolio
-    from trimtab.store.ledger import Ledger
-
-    if not 0 < args.level < 1:
-        raise ConfigError(f"--level {args.level:g} is outside (0, 1): 0.1 lets one in ten be wrong")
-    flights = portfolio.ships(Ledger(storewords.folder(args)).entries(), args.level)
-    if args.json:
-        held = [
-            {"entry": f.entry, "candidate": f.verdict.candidate, "e_value": f.e_value, "ships": f.ships}
-            for f in flights
-        ]
-        return storewords.print_json(held)
-    for flight in flights:
-        names = flight.verdict.names
-        print(
-            f"{'ships' if flight.ships else 'waits'}  {flight.entry[:12]}  evidence {flight.e_value:8.3g}  "
-            f"{flight.verdict.decision:<12}  {names.get('candidate', flight.verdict.candidate[:12])}"
-        )
-    print(f"{sum(f.ships for f in flights)} of {len(flights)} candidates in flight ship together at {args.level:.0%}")
-    return 0
-
-
-def _calibrate(args: argparse.Namespace) -> int:
-    import msgspec
-
-    from trimtab.evals import calibration
-    from trimtab.gate import sources
-    from trimtab.stats.judged import split
-
-    judge = sources.judge_of(args.suite)
-    found = asyncio.run(calibration.measure(judge, calibration.read(args.labels), split(args.alpha).confidence))
-    args.output.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
-    for name, share in (("sensitivity", found.overall.sensitivity), ("specificity", found.overall.specificity)):
-        print(f"{name} {share.good} of {share.n}, at least {share.low:.1%}")
-    print(f"wrote {args.output}: give it to `trimtab gate run` with --calibration")
-    return 0
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # Python itself would end with 1, which says 'reject'.
+    sys.__excepthook__(kind, error, trace)
+    sys.exit(ERROR)

@@ -1,27 +1,25 @@
-"""`trimtab gate run` and `compare`: from the options to a verdict in the ledger, with a live view on the way."""
+"""`trimtab gate run`: from the options to a verdict in the ledger, with a live view on the way."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
-from pathlib import Path
 
 import msgspec
 
 from trimtab.cli import gatewords, storewords
+from trimtab.cli.gateshow import say
 from trimtab.cli.gateview import View
-from trimtab.errors import ConfigError
-from trimtab.gate import fixed, forecast, offline, portfolio, record, report, scaling, scores, sides, sources
+from trimtab.gate import drifting, forecast, inspected, offline, portfolio, record, report, scaling, sides, sources
 from trimtab.store.ledger import Ledger
-from trimtab.verdict import Decision, Verdict
 
-CODES = {Decision.PROMOTE: 0, Decision.REJECT: 1, Decision.INCONCLUSIVE: 2}
 STOPPED = 130
 
 
 def run(args: argparse.Namespace) -> int:
     """The exit code of the decision; after Ctrl-C, 130 and how to go on."""
+    if args.suite.startswith(inspected.SUITE):
+        return _inspect(args)
     plan, ledger = _plan(args), Ledger(storewords.folder(args))
     if not (plan.folder / "verdict.json").exists():
         portfolio.check_suite(ledger.entries(), plan.source.suite.digest, plan.criteria.uses)
@@ -34,10 +32,33 @@ def run(args: argparse.Namespace) -> int:
         print(f"trimtab: stopped; the same command goes on from {plan.folder}", file=sys.stderr)
         return STOPPED
     entry = record.keep(ledger, found)
-    written = report.write(found, plan.folder, entry)
+    drift = drifting.kept(plan.folder)
+    written = report.write(found, plan.folder / report.REPORT, entry, drift)
     if args.report:
-        report.write(found, args.report.parent, entry, args.report.name)
+        report.write(found, args.report, entry, drift)
     print(f"report: {written}", file=sys.stderr)
+    return say(found, entry, as_json=args.json)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    """A suite of inspect_ai: its own logs in the run's folder, no live view."""
+    store = storewords.folder(args)
+    task = inspected.Task(
+        name=args.suite.removeprefix(inspected.SUITE),
+        choice=gatewords.choice(args),
+        criteria=gatewords.criteria(args),
+        folder=args.folder or store / "gate" / "inspect",
+        seed=args.seed,
+        at_once=args.concurrency,
+    )
+    candidate = sides.named(args.candidate)
+    names = {"baseline": args.baseline, "candidate": args.candidate, "suite": args.suite}
+    ledger, before = Ledger(store), inspected.baseline(task, args.baseline)
+    portfolio.check_suite(ledger.entries(), inspected.suite_of(task, before[0]), task.criteria.uses)
+    found = inspected.verdict(task, before, candidate, names)
+    entry = record.keep(ledger, found)
+    if args.report:
+        report.write(found, args.report, entry)
     return say(found, entry, as_json=args.json)
 
 
@@ -55,35 +76,9 @@ def _plan(args: argparse.Namespace) -> offline.Plan:
         concurrency=args.concurrency,
         scale=scaling.of(source.suite, source.judge, criteria, calibration),
         artifacts=store if (store / "artifacts").is_dir() else None,
+        again=args.again,
     )
     if args.folder:
         return plan
     terms = offline.terms(plan)
     return msgspec.structs.replace(plan, folder=record.folder_of(store, terms))
-
-
-def compare(args: argparse.Namespace) -> int:
-    """A verdict by the tests with one look."""
-    files = Path(args.baseline), Path(args.candidate)
-    items = scores.matched(scores.read(files[0]), scores.read(files[1]))
-    names = {"baseline": args.baseline, "candidate": args.candidate, "suite": f"{len(items)} items"}
-    found = fixed.verdict(items, gatewords.criteria(args), names, (_hash(files[0]), _hash(files[1])))
-    entry = record.keep(Ledger(storewords.folder(args)), found)
-    if args.report:
-        report.write(found, args.report.parent, entry, args.report.name)
-    return say(found, entry, as_json=args.json)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def say(verdict: Verdict, entry: str, *, as_json: bool) -> int:
-    """Print a verdict; its exit code."""
-    if as_json:
-        print(msgspec.json.encode({"entry": entry, **msgspec.to_builtins(verdict)}).decode())
-    else:
-        print(report.markdown(verdict, entry))
-    if verdict.decision not in CODES:
-        raise ConfigError(f"a verdict cannot be '{verdict.decision}': verify the ledger")
-    return CODES[verdict.decision]

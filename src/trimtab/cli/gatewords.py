@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trimtab.evals.imported import Choice
     from trimtab.gate.criteria import Criteria
 
 
@@ -15,16 +16,38 @@ def sides(parser: argparse.ArgumentParser, form: str) -> None:
     parser.add_argument("--candidate", required=True, metavar="WHAT", help="what would serve instead, likewise")
 
 
-def run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", required=True, metavar="WHAT", help="suite file, or arena:SPLIT[:COUNT[:SEED]]")
+def prompts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline-prompt", default="", metavar="FILE", help="system prompt in place of the items' own"
     )
     parser.add_argument("--candidate-prompt", default="", metavar="FILE", help="the same for the candidate")
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--suite", required=True, metavar="WHAT", help="file, arena:SPLIT[:COUNT[:SEED]] or inspect:FILE"
+    )
+    prompts(parser)
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="of the suite's judge: gate calibrate")
     parser.add_argument("--seed", type=int, default=0, help="draws the order of the clusters (default 0)")
     parser.add_argument("--concurrency", type=int, default=4, help="clusters asked at once (default 4)")
+    parser.add_argument(
+        "--again", type=int, default=0, metavar="N", help="ask the baseline twice for N clusters: its own flips"
+    )
     parser.add_argument("--folder", type=Path, metavar="DIR", help="the run's own folder (default: below the store's)")
+
+
+def log_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metric", default="", metavar="NAME", help="of a log: inspect's scorer or lm-eval's metric")
+    parser.add_argument("--part", default="", metavar="NAME", help="of a log: key of a score, or lm-eval's filter")
+    parser.add_argument("--cluster", default="", metavar="KEY", help="of a log: key whose value is an item's cluster")
+    parser.add_argument("--slice", default="", metavar="KEY", help="of a log: key whose value is an item's slice")
+
+
+def choice(args: argparse.Namespace) -> Choice:
+    from trimtab.evals.imported import Choice
+
+    return Choice(args.metric, args.part, args.cluster, args.slice)
 
 
 def criteria_options(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,10 @@ NOUNS = {
 }
 
 
+# Where the codes below are decisions, a command line that cannot be understood has another than argparse's 2.
+USAGE_ERROR = {"gate": 3}
+
+
 def parser(noun: str | None) -> argparse.ArgumentParser:
     """The whole parser, with only `noun`'s own file imported (all of them for None)."""
     top = argparse.ArgumentParser(prog="trimtab")
@@ -42,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, the error's `exit_code` with one line on stderr otherwise, 130 on Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     noun = next((word for word in words if not word.startswith("-")), None)
-    args = parser(noun or "").parse_args(words)
+    try:
+        args = parser(noun or "").parse_args(words)
+    except SystemExit as end:
+        raise SystemExit(USAGE_ERROR.get(noun or "", end.code) if end.code == 2 else end.code) from None
     try:
         return int(args.run(args) or 0)
     except TrimtabError as error:

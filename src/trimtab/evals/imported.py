@@ -24,6 +24,17 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     content: str = ""
 
 
+class Choice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to take of a log. `metric`: inspect's scorer or lm-eval's metric, where there are several; `part`: of a
+    scorer's table the key, or lm-eval's filter; `cluster` and `slice_`: keys of inspect's metadata or lm-eval's
+    document, whose values are the item's cluster and slice."""
+
+    metric: str = ""
+    part: str = ""
+    cluster: str = ""
+    slice_: str = ""
+
+
 class Paired(NamedTuple):
     """One item on both sides."""
 

@@ -16,8 +16,8 @@ import msgspec
 
 from trimtab.errors import ConfigError, FormatError, TrimtabError, UpstreamError, require
 from trimtab.evals import imported, inspect_logs
-from trimtab.evals.imported import Result
-from trimtab.evals.inspect_logs import Choice, content_of, item_of, place_of, score_of
+from trimtab.evals.imported import Choice, Result
+from trimtab.evals.inspect_logs import content_of, item_of, place_of, score_of
 
 if TYPE_CHECKING:
     from inspect_ai import Task
@@ -57,16 +57,30 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     at_once: int = 8
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """A cluster in its turn: the mean difference candidate − baseline over its items, None where all are missing."""
+
+    cluster: str
+    difference: float | None
+    items: int
+    missing: int
+
+
 class Ran(msgspec.Struct, frozen=True):
-    """A run: its log, its results, and where there was a test: its decision, the clusters it was fed, the samples that
-    were never asked, and the hash of the order."""
+    """A run: its log and its results; where there was a test also its decision, the clusters in the order that they
+    were taken, the samples that were never asked, and the hash of the whole order."""
 
     log: Path
     results: list[Result]
     decision: str = ""
-    n: int = 0
+    turns: list[Turn] = []
     spared: int = 0
     order: str = ""
+
+    @property
+    def n(self) -> int:
+        """The clusters that count."""
+        return sum(turn.difference is not None for turn in self.turns)
 
 
 def run(plan: Plan, baseline: Sequence[Result] | None = None, test: Test | None = None) -> Ran:
@@ -95,7 +109,7 @@ def run(plan: Plan, baseline: Sequence[Result] | None = None, test: Test | None 
     results = inspect_logs.of(log, plan.choice)
     if stopper is None:
         return Ran(Path(log.location), results)
-    return Ran(Path(log.location), results, stopper.decision, stopper.fed, len(spared), stopper.order)
+    return Ran(Path(log.location), results, stopper.decision, stopper.turns, len(spared), stopper.order)
 
 
 class Stopper:
@@ -107,20 +121,21 @@ class Stopper:
         self._scores: dict[str, float | None] = {}
         self._waiting: list[str] = []
         self._members: dict[str, list[str]] = {}
-        self._seen = self._missing = 0
         self.problem: TrimtabError | None = None
-        self.fed = 0
+        self.turns: list[Turn] = []
+        self._taken = self._missing = 0
         self.order = ""
 
     @property
     def decision(self) -> str:
         """'promote', 'reject' or 'inconclusive'; while too many scores are missing it is open."""
-        if self._missing > MOST_MISSING * self._seen or self.problem is not None:
+        if self._missing > MOST_MISSING * self._taken or self.problem is not None:
             return "inconclusive"
         return "promote" if self._test.promotes else "reject" if self._test.rejects else "inconclusive"
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """Fix the order, and hold the samples against the baseline's."""
+        _hooked()
         _watched()[task.eval_id] = self
         members: dict[str, list[str]] = defaultdict(list)
         for sample in samples:
@@ -161,7 +176,7 @@ class Stopper:
             self.problem = error
 
     def _score(self, scores: dict[str, SampleScore], where: str) -> float | None:
-        wanted = self._plan.choice.scorer
+        wanted = self._plan.choice.metric
         if not wanted and len(scores) > 1:
             raise FormatError(f"{where}: the scorers are {', '.join(sorted(scores))}: name the one to take")
         found = scores.get(wanted) if wanted else next(iter(scores.values()), None)
@@ -174,20 +189,21 @@ class Stopper:
     def _keep(self, item: str, score: float | None) -> None:
         self._scores.setdefault(item, score)
         while self._waiting and all(each in self._scores for each in self._members[self._waiting[0]]):
-            self._feed(self._members[self._waiting.pop(0)])
+            self._feed(self._members[self._waiting[0]])
 
     def _feed(self, items: Sequence[str]) -> None:
         pairs = [(self._baseline[item].score, self._scores[item]) for item in items]
         differences = [after - before for before, after in pairs if before is not None and after is not None]
-        self._seen += len(pairs)
+        mean = sum(differences) / len(differences) if differences else None
+        self.turns.append(Turn(self._waiting.pop(0), mean, len(pairs), len(pairs) - len(differences)))
+        self._taken += len(pairs)
         self._missing += len(pairs) - len(differences)
-        if differences and not (self._test.promotes or self._test.rejects):
-            self._test.feed(sum(differences) / len(differences))
-            self.fed += 1
+        if mean is not None and not (self._test.promotes or self._test.rejects):
+            self._test.feed(mean)
 
     async def complete_task(self) -> dict[str, Any]:
         """What inspect's log says of it."""
-        return {"decision": self.decision, "clusters": self.fed, "missing": self._missing, "order": self.order}
+        return {"decision": self.decision, "clusters": len(self.turns), "missing": self._missing, "order": self.order}
 
 
 def _place(seed: int, cluster: str) -> tuple[bytes, str]:
@@ -232,7 +248,6 @@ def _evaluated(plan: Plan, task: Task, stopper: Stopper | None) -> EvalLog:
 
     if stopper is not None:
         task = task_with(task, early_stopping=stopper)
-    _hooked()
     key = os.environ.get(plan.key_env, "") if plan.key_env else ""
     # Some servers ask for no key, but inspect always sends one.
     model = get_model(
@@ -265,7 +280,10 @@ def _watched() -> dict[str, Stopper]:
 
 
 def _hooked() -> None:
-    """Have inspect tell us of samples that end in an error. Registering it again replaces it."""
+    """Have inspect tell us of samples that end in an error. Registering it again replaces it.
+
+    Done when a run has begun: of hooks that are there before, inspect prints a list.
+    """
     from inspect_ai.hooks import Hooks, SampleEnd, TaskEnd, hooks
 
     @hooks(name="trimtab", description="Tells the early stopping of samples that failed.")

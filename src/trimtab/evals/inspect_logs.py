@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trimtab.errors import FormatError, require
-from trimtab.evals.imported import Result, share
+from trimtab.evals.imported import Choice, Result, share
 from trimtab.evals.suite import digest_of
 
 if TYPE_CHECKING:
@@ -22,16 +20,6 @@ _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no
 _LEFT_OUT = {"events", "store", "attachments", "timelines"}
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """What to take: `scorer` where a log has several, `value` where its score is a table; `cluster` and `slice_` name
-    keys of the sample's metadata."""
-
-    scorer: str = ""
-    value: str = ""
-    cluster: str = ""
-    slice_: str = ""
-
-
 def read(path: Path, choice: Choice | None = None) -> list[Result]:
     """The results in the log at `path`, samples in its order, epochs as items of one cluster.
 
@@ -42,11 +30,23 @@ def read(path: Path, choice: Choice | None = None) -> list[Result]:
 
     try:
         log = read_eval_log(str(path), exclude_fields=set(_LEFT_OUT))
-    # inspect raises whatever its readers of zip and JSON do, pydantic's ValidationError (a ValueError) among them.
-    except (OSError, ValueError, LookupError, RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+    except _unreadable() as error:
         reason = " ".join(str(error).split())[:160]
         raise FormatError(f"cannot read the log {path}: {type(error).__name__}: {reason}") from error
     return of(log, choice)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What inspect's readers of zip, Zstandard, JSON and of its own types raise over a file that is none of theirs."""
+    import struct
+    import zipfile
+    import zlib
+
+    from ijson.common import JSONError
+    from zstandard import ZstdError
+
+    words = (ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+    return (*words, AssertionError, struct.error, zipfile.BadZipFile, zlib.error, JSONError, ZstdError)
 
 
 def of(log: EvalLog, choice: Choice | None = None) -> list[Result]:
@@ -56,7 +56,7 @@ def of(log: EvalLog, choice: Choice | None = None) -> list[Result]:
         reason = log.error.message if log.error else "it has not ended"
         raise FormatError(f"{where}: the run is no success ({' '.join(reason.split())[:120]}): run it again")
     samples = log.samples or []
-    scorer = choice.scorer or _only_scorer(samples, where)
+    scorer = choice.metric or _only_scorer(samples, where)
     return [_result(sample, choice, scorer, where) for sample in samples]
 
 
@@ -74,9 +74,9 @@ def content_of(sample: Sample | EvalSample) -> str:
 def score_of(value: Any, choice: Choice, where: str) -> float | None:
     """A score's value as a number in [0, 1], None where it is missing. FormatError for anything else."""
     if isinstance(value, Mapping):
-        if choice.value not in value:
+        if choice.part not in value:
             raise FormatError(f"{where}: the score is a table of {', '.join(map(str, value))}: name one of these")
-        value = value[choice.value]
+        value = value[choice.part]
     return share(_LETTERS.get(value, value) if isinstance(value, str) else value, where)
 
 

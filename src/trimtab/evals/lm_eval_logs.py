@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import FormatError
-from trimtab.evals.imported import Result, share
+from trimtab.evals.imported import Choice, Result, share
 
 
 class _Line(msgspec.Struct):
@@ -23,16 +23,6 @@ class _Line(msgspec.Struct):
     doc_hash: str = ""
     prompt_hash: str = ""
     target_hash: str = ""
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What to take: `metric` and `filter` where a file has several; `cluster` and `slice_` name keys of the document
-    whose values are the item's cluster and slice."""
-
-    metric: str = ""
-    filter: str = ""
-    cluster: str = ""
-    slice_: str = ""
 
 
 def read(path: Path, choice: Choice | None = None) -> list[Result]:
@@ -50,7 +40,7 @@ def parse(text: str, where: str, choice: Choice | None = None) -> list[Result]:
     told = list(_lines(text, where))
     if not told:
         raise FormatError(f"{where} has no samples: run lm-eval with --log_samples")
-    wanted = choice.filter or _only(sorted({line.filter for _, line, _ in told}), f"{where}: filters")
+    wanted = choice.part or _only(sorted({line.filter for _, line, _ in told}), f"{where}: filters")
     taken = [each for each in told if each[1].filter == wanted]
     if not taken:
         raise FormatError(f"{where}: no sample has the filter '{wanted}': see the key 'filter' in it")

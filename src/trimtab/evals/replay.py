@@ -181,6 +181,9 @@ def _measured(heard: _Heard, began: float, rates: Rates | None) -> dict[str, Any
     usage = usage_of(heard.whole.get("usage"))
     headers, model = heard.headers, heard.whole.get("model")
     endpoint, cost = headers.get("x-trimtab-endpoint", ""), _nanodollars(headers.get("x-trimtab-cost"))
+    cache = headers.get("x-trimtab-cache", "")
+    if cost is None and cache == "hit" and not endpoint:
+        cost = 0  # No model was asked.
     if cost is None and rates is not None and usage is not None:
         name = rates.names.get(endpoint) or (model if isinstance(model, str) else "")
         found = rates.prices.cost(name, usage)
@@ -196,7 +199,7 @@ def _measured(heard: _Heard, began: float, rates: Rates | None) -> dict[str, Any
         "output_tokens": usage.output_tokens if usage else None,
         "cached_tokens": usage.cache_read_tokens if usage else 0,
         "cost_nanodollars": cost,
-        "cache": headers.get("x-trimtab-cache", ""),
+        "cache": cache,
         "fingerprint": "/".join(part for part in (endpoint, model, build) if isinstance(part, str) and part),
     }
 

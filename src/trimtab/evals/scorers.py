@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import json
 import re
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
-from trimtab.errors import ConfigError, MissingExtra
+from trimtab.errors import ConfigError, require
 from trimtab.evals import graded, safety, sameness
 from trimtab.evals.answer import Answer, ToolCall
 from trimtab.evals.judge import Judge, Judgement, missing, right, version_of, wrong
@@ -78,11 +82,10 @@ class Schema:
     """1 where the answer is JSON that the schema allows and, if something is expected, the same value."""
 
     def __init__(self, spec: JudgeSpec, options: Schemas) -> None:
-        try:
-            import jsonschema
-            import referencing
-        except ImportError as error:
-            raise MissingExtra("gate", "jsonschema") from error
+        require("gate", "jsonschema")
+        import jsonschema
+        import referencing
+
         self.version = version_of(spec, _REVISION)
         self._options = options
         # An empty registry: a schema that points to an address is not fetched.
@@ -166,8 +169,9 @@ class ToolCalls:
 
 
 class States(_Options, frozen=True, forbid_unknown_fields=True):
-    """Of `end_state`. `environment` is `module:function`, which is imported and called with the request and the calls
-    (name, arguments) and gives the state they leave, as JSON. `part`: only the keys that are expected count."""
+    """Of `end_state`. `environment` is `module:function` or `file.py:function`, which is loaded and called with the
+    request and the calls (name, arguments) and gives the state they leave, as JSON. `part`: only the keys that are
+    expected count."""
 
     environment: str
     part: bool = False
@@ -177,8 +181,10 @@ class EndState:
     """1 where the calls leave an environment as expected, whichever way they went."""
 
     def __init__(self, spec: JudgeSpec, options: States) -> None:
-        self.version = version_of(spec, _REVISION)
-        self._environment = _environment(options.environment)
+        self._environment, code = _environment(options.environment)
+        # Other code may judge otherwise: what the file imports in turn is not looked at.
+        whole = msgspec.structs.replace(spec, options={**spec.options, "code": code})
+        self.version = version_of(whole, _REVISION)
         self._same = sameness.contains if options.part else sameness.same
 
     async def score(self, item: Item, answer: Answer) -> Judgement:
@@ -190,16 +196,28 @@ class EndState:
         return right() if self._same(state, item.expected) else wrong(f"it ends as {_short(json.dumps(state))}")
 
 
-def _environment(path: str) -> Environment:
-    module, _, name = path.partition(":")
+def _environment(path: str) -> tuple[Environment, str]:
+    """The function, and the SHA-256 of the file that it is in."""
+    module, _, name = path.rpartition(":")
     try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"there is no environment '{path}' ({error}): write module:function") from error
+        loaded = _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+        found: Any = getattr(loaded, name)
+        code = Path(loaded.__file__ or "").read_bytes()
+    except (ImportError, AttributeError, ValueError, OSError, SyntaxError) as error:
+        fix = "write module:function or file.py:function"
+        raise ConfigError(f"there is no environment '{path}' ({error}): {fix}") from error
     if not callable(found):
         raise ConfigError(f"the environment '{path}' cannot be called: name a function")
-    environment: Environment = found
-    return environment
+    return found, hashlib.sha256(code).hexdigest()
+
+
+def _from_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 _KINDS: dict[str, tuple[type[msgspec.Struct], Callable[[JudgeSpec, Any], Judge]]] = {

@@ -31,7 +31,7 @@ def served(deployment: Deployment, prices: PriceTable, artifacts: Path | None = 
         home = Path(folder)
         store = home / "store"
         store.mkdir()
-        if artifacts is not None:
+        if artifacts is not None and (artifacts / "artifacts").is_dir():
             (store / "artifacts").symlink_to((artifacts / "artifacts").resolve(), target_is_directory=True)
         config = home / "trimtab.toml"
         config.write_text(configuration(deployment, prices, store), encoding="utf-8")

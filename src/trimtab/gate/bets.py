@@ -6,6 +6,8 @@ A finding holds the values that were fed, so that `again` comes to the same one 
 from __future__ import annotations
 
 import hashlib
+import math
+from statistics import NormalDist
 from typing import Literal
 
 import msgspec
@@ -48,6 +50,7 @@ class Bet:
         self.items = self.missing = self.cut = 0
         self.unit = rule.unit
         self._raw: list[float] = []
+        self._sum = self._squares = 0.0
         self._fed: list[float] = []
         self._path: list[tuple[float, int]] = []
         self._digest = hashlib.sha256()
@@ -76,6 +79,8 @@ class Bet:
         else:
             self._path.append((x, 1))
         self._raw.append(x)
+        self._sum += x
+        self._squares += x * x
         if self.rule.test != "claim":
             self._bet(x)
         elif self.unit:
@@ -114,9 +119,17 @@ class Bet:
     def _unless_cut(self) -> tuple[Decision, str]:
         if self.rule.test == "claim" and self.cut > _CUT * self.n:
             return Decision.INCONCLUSIVE, f"{self.cut} of {self.n} clusters were beyond the cap: declare a larger one"
-        if self.rule.test == "claim" and sum(self._raw) <= 0:
-            return Decision.INCONCLUSIVE, "what lies beyond the cap outweighs the rest: declare a larger one"
+        if self.rule.test == "claim" and self._uncut_low() <= 0:
+            return Decision.INCONCLUSIVE, "what lies beyond the cap may outweigh the rest: declare a larger one"
         return Decision.PROMOTE, ""
+
+    def _uncut_low(self) -> float:
+        """Lower end of the mean of the values as they came, by the normal approximation: no test, but it sees what the
+        cap hides, once it has happened."""
+        n = len(self._raw)
+        mean = self._sum / n
+        spread = math.sqrt(max(0.0, self._squares / n - mean * mean))
+        return mean - NormalDist().inv_cdf(1 - self.rule.alpha) * spread / math.sqrt(n)
 
     def interval(self) -> Interval:
         """Anytime-valid, at confidence 1 − 2·alpha: it excludes a null exactly when its test has. Needs numpy."""

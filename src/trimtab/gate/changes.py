@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from trimtab.errors import UpstreamError
+from trimtab.errors import ConfigError, UpstreamError
 from trimtab.evals.replay import Outcome
 from trimtab.gate import sides
 from trimtab.gate.conjunction import Pair
@@ -45,7 +45,11 @@ def _switch(outcomes: Iterable[Outcome]) -> tuple[str, str] | None:
 async def since(both: tuple[Side, Side], models: dict[str, str]) -> str:
     """What is not as it was: a file that was edited, a model server that says something else of its model."""
     for name, side in zip(("baseline", "candidate"), both, strict=True):
-        if sides.again(side) != side:
+        try:
+            edited = sides.again(side) != side
+        except ConfigError as error:
+            return f"the {name} changed under the run: {error}"
+        if edited:
             return f"the {name} changed under the run: {side.source} was edited"
         try:
             now = await sides.said_of_models(side)

@@ -69,10 +69,13 @@ class Conjunction:
         self.scale = dict(scale or {})
         # A calibration may be unlucky: the test leaves it its share of alpha.
         self._alpha = split(criteria.alpha).alpha if scale else criteria.alpha
-        self.cap = min(clusters, criteria.cap or power.cap(criteria.margin, max(criteria.flips, criteria.margin**2)))
+        self.cap = min(clusters, criteria.cap or self._cap(criteria.margin * self.scale.get("", 1.0)))
         self.n = 0
         self.pairs: list[Pair] = []
         self._lines = [*self._qualities(), *self._safety(), *self._latency(), *self._cost(), *self._lengths()]
+
+    def _cap(self, margin: float) -> int:
+        return power.cap(margin, max(self.criteria.flips, margin * margin), alpha=self._alpha)
 
     @property
     def bets(self) -> list[Bet]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from trimtab.errors import ConfigError, FormatError
+from trimtab.evals.imported import Paired, Result
 from trimtab.gate import scores
 from trimtab.gate.criteria import Criteria
-from trimtab.gate.scores import Matched
 from trimtab.stats import power
 from trimtab.stats.noninferiority import clustered_bootstrap, newcombe, tango
 from trimtab.verdict import Criterion, Decision, Finding, Margin, Verdict, conclude, digest
@@ -20,7 +20,7 @@ _LEAST = 30
 
 
 def verdict(
-    items: Sequence[Matched], criteria: Criteria, names: dict[str, str], digests: tuple[str, str] = ("", "")
+    items: Sequence[Paired], criteria: Criteria, names: dict[str, str], digests: tuple[str, str] = ("", "")
 ) -> Verdict:
     """The verdict on quality, for the whole and each protected slice. `digests` are of the two result files.
 
@@ -29,7 +29,7 @@ def verdict(
     """
     findings = []
     for name in ("", *criteria.slices):
-        held = [item for item in items if not name or name in item.slices]
+        held = [item for item in items if not name or name in item.baseline.slices]
         if not held:
             raise ConfigError(f"no item is in the slice '{name}': tag some, or take it out")
         findings.append(_finding(held, criteria, name))
@@ -40,7 +40,7 @@ def verdict(
         baseline=digests[0],
         candidate=digests[1],
         suite=scores.digest_of(items),
-        order=digest([item.id for item in items]),
+        order=digest([item.baseline.id for item in items]),
         seed=0,
         n=findings[0].n,
         reason=reason,
@@ -50,10 +50,10 @@ def verdict(
     )
 
 
-def _finding(items: Sequence[Matched], criteria: Criteria, name: str) -> Finding:
+def _finding(items: Sequence[Paired], criteria: Criteria, name: str) -> Finding:
     margin = criteria.margin_of(name)
     harm = -margin / 2 if criteria.harm is None else criteria.harm * margin / criteria.margin
-    both = [(i.cluster, i.baseline, i.candidate) for i in items if i.baseline is not None and i.candidate is not None]
+    both = [(one.cluster, one.score or 0.0, other.score or 0.0) for one, other in items if _told(one, other)]
     counts = {
         "items": float(len(items)),
         "missing": float(len(items) - len(both)),
@@ -143,8 +143,8 @@ def _power(n: int, margin: float, flips: float, alpha: float) -> float | None:
     return round(low, 3)
 
 
-def _facts(items: Sequence[Matched]) -> dict[str, float]:
-    both = [(i.baseline, i.candidate) for i in items if i.baseline is not None and i.candidate is not None]
+def _facts(items: Sequence[Paired]) -> dict[str, float]:
+    both = [(one.score or 0.0, other.score or 0.0) for one, other in items if _told(one, other)]
     if not both:
         return {"items": float(len(items))}
     return {
@@ -154,3 +154,7 @@ def _facts(items: Sequence[Matched]) -> dict[str, float]:
         "gained": sum(after > before for before, after in both) / len(both),
         "lost": sum(after < before for before, after in both) / len(both),
     }
+
+
+def _told(one: Result, other: Result) -> bool:
+    return one.score is not None and other.score is not None

@@ -7,6 +7,7 @@ import msgspec
 from trimtab.evals.suite import Suite
 from trimtab.gate.criteria import Criteria
 from trimtab.stats import power
+from trimtab.stats.judged import split
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ def of(suite: Suite, criteria: Criteria, scale: float = 1.0) -> Forecast:
     """The forecast; with an imperfect judge at the margin as it sees it (`scale`)."""
     clusters = len({item.cluster for item in suite.items})
     margin = criteria.margin * scale
+    alpha = criteria.alpha if scale == 1 else split(criteria.alpha).alpha
     flips = max(criteria.flips, margin * margin)
     slices = {name: set() for name in dict.fromkeys((*suite.protected, *criteria.slices))}  # type: dict[str, set[str]]
     for item in suite.items:
@@ -40,9 +42,9 @@ def of(suite: Suite, criteria: Criteria, scale: float = 1.0) -> Forecast:
         clusters=clusters,
         margin=criteria.margin,
         flips=flips,
-        needed=power.fixed_n(margin, flips, alpha=criteria.alpha),
-        cap=min(clusters, criteria.cap or power.cap(margin, flips, alpha=criteria.alpha)),
-        smallest=power.smallest_margin(clusters, flips, alpha=criteria.alpha) / scale,
+        needed=power.fixed_n(margin, flips, alpha=alpha),
+        cap=min(clusters, criteria.cap or power.cap(margin, flips, alpha=alpha)),
+        smallest=power.smallest_margin(clusters, flips, alpha=alpha) / scale,
         short={name: len(held) for name, held in slices.items() if len(held) < criteria.slice_minimum},
     )
 

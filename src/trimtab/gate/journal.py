@@ -46,12 +46,14 @@ _WORDS = {
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """One cluster asked of both sides; `place` is its place in the fixed order."""
+    """One cluster asked of both sides; `place` is its place in the fixed order. `again` is what the baseline answered
+    when it was asked a second time."""
 
     place: int
     cluster: str
     baseline: tuple[Outcome, ...]
     candidate: tuple[Outcome, ...]
+    again: tuple[Outcome, ...] = ()
 
 
 class Journal:
@@ -66,7 +68,7 @@ class Journal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Not through a text layer: a line is on the disk as one write or is cut off when the run goes on.
-            self._file = os.fdopen(os.open(self.folder / ANSWERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
+            self._file = os.fdopen(os.open(self.folder / ANSWERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._declare()
             self._read(self._file)
@@ -112,7 +114,9 @@ class Journal:
             try:
                 each = msgspec.json.decode(line, type=Answered)
             except msgspec.MsgspecError as error:
-                raise FormatError(f"{file.name}:{number}: no answer of a run: {error}; begin anew elsewhere") from error
+                raise FormatError(
+                    f"{self.folder / ANSWERS}:{number}: no answer of a run: {error}; begin anew in another --folder"
+                ) from error
             self.answered[each.place] = each
             whole += len(line)
         file.seek(whole)

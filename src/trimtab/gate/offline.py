@@ -14,25 +14,29 @@ import aiohttp
 import msgspec
 
 from trimtab import verdict as verdicts
-from trimtab.errors import ConfigError, UpstreamError, require
+from trimtab.errors import ConfigError, require
 from trimtab.evals import suite
+from trimtab.evals.drift import Drift
 from trimtab.evals.serving import served
-from trimtab.gate import changes, facts, sides
+from trimtab.gate import changes, drifting, facts, sides
 from trimtab.gate.conjunction import Conjunction, Pair
 from trimtab.gate.criteria import Criteria
 from trimtab.gate.journal import Answered, Declared, Journal, verdict_in
+from trimtab.gate.outage import Outage
+from trimtab.gate.scrubbing import scrubbed
 from trimtab.gate.sides import Side
 from trimtab.gate.sources import Asker, Source
 from trimtab.verdict import Decision, Verdict
 
-# A side that has given no answer to its first clusters is not worse but wrongly set up.
-_HOPE = 8
+# Clusters in a row without any answer of a side, or of twice as many as are asked at once, are an outage.
+_PATIENCE = 8
 _LOOK_S = 0.1
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is compared, on what, by which criteria. `scale` is how far the judge's noise shrinks a true difference, by
-    slice ('' for the whole); `artifacts` the store folder in which the deployments' steps find theirs."""
+    slice ('' for the whole); `artifacts` the store folder in which the deployments' steps find theirs. The baseline is
+    asked a second time for the first `again` clusters, for the drift report."""
 
     baseline: Side
     candidate: Side
@@ -43,6 +47,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 4
     scale: dict[str, float] = {}
     artifacts: Path | None = None
+    again: int = 0
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
@@ -90,13 +95,14 @@ def run(plan: Plan, on_progress: OnProgress | None = None) -> Verdict:
         going.catch_up()
         asyncio.run(going.finish())
         found = going.verdict()
+        drifting.keep(going.drift(), plan.folder)
         journal.finish(found)
     return found
 
 
 def declared(plan: Plan, *, with_models: bool) -> Declared:
     """What is fixed before the first answer. UpstreamError where a model server does not answer."""
-    models = asyncio.run(_models(plan)) if with_models else {}
+    models = models_of(plan.baseline, plan.candidate) if with_models else {}
     return msgspec.structs.replace(terms(plan), models=models)
 
 
@@ -115,9 +121,13 @@ def terms(plan: Plan) -> Declared:
     )
 
 
-async def _models(plan: Plan) -> dict[str, str]:
-    before, after = await asyncio.gather(sides.said_of_models(plan.baseline), sides.said_of_models(plan.candidate))
-    return {"baseline": before, "candidate": after}
+def models_of(baseline: Side, candidate: Side) -> dict[str, str]:
+    """What the servers of both sides say of their models now. UpstreamError where one does not answer."""
+
+    async def both() -> list[str]:
+        return list(await asyncio.gather(sides.said_of_models(baseline), sides.said_of_models(candidate)))
+
+    return dict(zip(("baseline", "candidate"), asyncio.run(both()), strict=True))
 
 
 class _Run:
@@ -128,14 +138,12 @@ class _Run:
         self._order = suite.order(plan.source.suite, plan.seed)
         self._items = suite.clusters(plan.source.suite)
         self._conjunction = Conjunction(plan.criteria, plan.source.suite, len(self._order.clusters), plan.scale)
-        self._held: list[Answered] = []
-        self._seen = {"baseline": False, "candidate": False}
+        self._outage = Outage(min(max(_PATIENCE, 2 * plan.concurrency), self._conjunction.cap))
         self._halt = ""
         self._looked = 0.0
 
     def catch_up(self) -> None:
         """Feed what was answered, as far as it goes on without a gap."""
-        self._seen = dict.fromkeys(self._seen, bool(self._journal.answered))
         self._feed()
 
     def _feed(self) -> None:
@@ -172,15 +180,19 @@ class _Run:
 
     async def _work_together(self, askers: dict[str, Asker]) -> None:
         places = iter([p for p in range(self._conjunction.cap) if p not in self._journal.answered])
-        async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._work(places, askers)) for _ in range(self._plan.concurrency)]
-            while not all(worker.done() for worker in workers):
-                await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
-                if self._conjunction.done or any(worker.done() and worker.exception() for worker in workers):
-                    for worker in workers:
-                        worker.cancel()
-                    break
-                workers = [worker for worker in workers if not worker.done()]
+        workers = [asyncio.create_task(self._work(places, askers)) for _ in range(self._plan.concurrency)]
+        try:
+            # One that comes back has met the end of the tests or of the clusters, or an error.
+            going = set(workers)
+            while going and not self._conjunction.done:
+                ended, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+                for worker in ended:
+                    worker.result()
+            self._keep(self._outage.rest())
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _work(self, places: Iterator[int], askers: dict[str, Asker]) -> None:
         while not self._conjunction.done and (place := next(places, None)) is not None:
@@ -189,22 +201,14 @@ class _Run:
             # Which side goes first is drawn beforehand too: the second may find caches warm.
             names = ["baseline", "candidate"] if _coin(self._order.digest, place) else ["candidate", "baseline"]
             found = {name: await askers[name].ask(items) for name in names}
-            self._keep(Answered(place, cluster, found["baseline"], found["candidate"]))
-            self._feed()
+            again = await askers["baseline"].ask(items) if place < self._plan.again else ()
+            answered = Answered(place, cluster, found["baseline"], found["candidate"], again)
+            self._keep(self._outage.passed(answered))
 
-    def _keep(self, answered: Answered) -> None:
-        """Into the journal, once both sides have shown that they can answer."""
-        self._seen["baseline"] |= any(not outcome.error for outcome in answered.baseline)
-        self._seen["candidate"] |= any(not outcome.error for outcome in answered.candidate)
-        self._held.append(answered)
-        silent = next((name for name, seen in self._seen.items() if not seen), "")
-        if not silent:
-            for each in self._held:
-                self._journal.add(each)
-            self._held.clear()
-        elif len(self._held) >= min(_HOPE, self._conjunction.cap):
-            said = next(outcome.error for outcome in getattr(answered, silent))
-            raise UpstreamError(f"the {silent} gave no answer to {len(self._held)} clusters: {said}")
+    def _keep(self, some: list[Answered]) -> None:
+        for answered in some:
+            self._journal.add(scrubbed(answered))
+        self._feed()
 
     def _tell(self, *, at_once: bool = False) -> None:
         now = time.monotonic()
@@ -223,14 +227,20 @@ class _Run:
             answered=len(self._journal.answered),
             wealth=quality.wealth,
             harm_wealth=quality.harm_wealth,
-            needed=1 / quality.criterion.alpha,
+            needed=1 / quality.rule.alpha,
             difference=quality.difference,
             low=interval.low,
             high=interval.high,
-            left=_left(quality.n, max(quality.wealth, quality.harm_wealth), 1 / quality.criterion.alpha, whole.cap),
+            left=_left(whole),
             missing=quality.missing,
             lines=tuple(lines),
         )
+
+    def drift(self) -> Drift:
+        """Of the pairs that were fed."""
+        fed = [self._journal.answered[place] for place in range(self._conjunction.n)]
+        again = [pair for each in fed for pair in zip(each.baseline, each.again, strict=False)]
+        return drifting.of(self._conjunction.pairs, again)
 
     def verdict(self) -> Verdict:
         whole, plan, terms = self._conjunction, self._plan, self._journal.declared
@@ -271,9 +281,20 @@ def _coin(digest: str, place: int) -> bool:
     return hashlib.sha256(f"{digest}:{place}".encode()).digest()[0] < 128
 
 
-def _left(n: int, wealth: float, needed: float, cap: int) -> int | None:
-    """Clusters to go if the logarithm of the wealth keeps growing as it has."""
+def _left(whole: Conjunction) -> int | None:
+    """Clusters to go if the logarithm of each wealth keeps growing as it has: to the first rejection, or to the last
+    promotion; None while one of them shows no growth."""
+    rejections = [_to_go(bet.n, bet.harm_wealth, bet.rule.alpha) for bet in whole.bets]
+    open_ = [bet for bet in whole.bets if bet.decision is not Decision.PROMOTE]
+    promotions = [_to_go(bet.n, bet.wealth, bet.rule.alpha) for bet in open_]
+    found = [left for left in rejections if left is not None]
+    last = [left for left in promotions if left is not None]
+    if last and len(last) == len(promotions):
+        found.append(max(last))
+    return min(*found, whole.cap - whole.n) if found else None
+
+
+def _to_go(n: int, wealth: float, alpha: float) -> int | None:
     if n < 10 or wealth <= 1:
         return None
-    to_go = (math.log(needed) - math.log(wealth)) / (math.log(wealth) / n)
-    return max(0, min(cap - n, math.ceil(to_go)))
+    return max(0, math.ceil((math.log(1 / alpha) - math.log(wealth)) / (math.log(wealth) / n)))

@@ -73,7 +73,8 @@ def spark(values: Sequence[float], width: int = 40) -> str:
     """A line of blocks, for where no picture can be shown."""
     if not values:
         return ""
-    thinned = [values[at * (len(values) - 1) // max(1, width - 1)] for at in range(min(width, len(values)))]
+    width = min(width, len(values))
+    thinned = [values[at * (len(values) - 1) // max(1, width - 1)] for at in range(width)]
     low, high = min(thinned), max(thinned)
     span = high - low or 1.0
     return "".join(_SPARKS[round((value - low) / span * (len(_SPARKS) - 1))] for value in thinned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,16 +10,22 @@ import msgspec
 from trimtab.errors import StoreError
 from trimtab.gate import recompute
 from trimtab.store.ledger import Ledger
-from trimtab.verdict import Verdict, digest
+from trimtab.verdict import Verdict, canonical, digest
 
 
 def keep(ledger: Ledger, verdict: Verdict) -> str:
     """The hash of the verdict's entry; a verdict that is there already is not written twice."""
-    body = msgspec.to_builtins(verdict)
-    for entry in reversed(ledger.entries("verdict")):
-        if msgspec.json.encode(entry.body, order="sorted") == msgspec.json.encode(body, order="sorted"):
-            return entry.hash
-    return ledger.append("verdict", body)
+    return kept(ledger, verdict) or ledger.append("verdict", msgspec.to_builtins(verdict))
+
+
+def kept(ledger: Ledger, verdict: Verdict) -> str:
+    """The hash of the entry that says the same, whenever it was made; empty where there is none."""
+    wanted = _text(msgspec.to_builtins(verdict))
+    return next((entry.hash for entry in reversed(ledger.entries("verdict")) if _text(entry.body) == wanted), "")
+
+
+def _text(body: Mapping[str, object]) -> bytes:
+    return canonical({name: held for name, held in body.items() if name != "made_at"})
 
 
 def found(ledger: Ledger, start: str = "") -> tuple[str, Verdict]:

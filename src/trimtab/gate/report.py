@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from trimtab.gate import bets, plot
+from trimtab.evals.drift import Drift
+from trimtab.gate import bets, drifting, plot
 from trimtab.store import schema
 from trimtab.store.surroundings import surroundings
 from trimtab.verdict import Decision, Finding, Verdict, title
@@ -29,21 +30,23 @@ _FACTS = {
 }
 
 
-def write(verdict: Verdict, folder: Path, entry: str = "", name: str = REPORT) -> Path:
-    """The report and, for a sequential run, evidence.svg beside it. `entry` is the hash in the ledger. StoreError."""
+def write(verdict: Verdict, path: Path, entry: str = "", drift: Drift | None = None) -> Path:
+    """The report at `path` and, for a sequential run, evidence.svg beside it. `entry` is the hash in the ledger.
+    StoreError where they cannot be written."""
     picture = plot.svg(verdict.findings[0]) if verdict.findings else ""
-    path = folder / name
+    folder = path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if picture:
             (folder / PICTURE).write_text(picture, encoding="utf-8")
-        path.write_text(markdown(verdict, entry, picture=PICTURE if picture else ""), encoding="utf-8")
+        text = markdown(verdict, entry, picture=PICTURE if picture else "", drift=drift)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise schema.refusal(error, folder) from error
     return path
 
 
-def markdown(verdict: Verdict, entry: str = "", picture: str = "") -> str:
+def markdown(verdict: Verdict, entry: str = "", picture: str = "", drift: Drift | None = None) -> str:
     names = verdict.names
     lines = [
         f"## Gate: {_MARKS[verdict.decision]}",
@@ -61,6 +64,7 @@ def markdown(verdict: Verdict, entry: str = "", picture: str = "") -> str:
         lines += [f"![The evidence after each cluster]({picture})", ""]
     if verdict.findings and (path := [math.log(max(w, 1e-9)) for w, _ in bets.paths(verdict.findings[0])]):
         lines += [f"Evidence for promotion, from first to last cluster: `{plot.spark(path)}`", ""]
+    lines += drifting.lines(drift) if drift is not None else []
     return "\n".join(lines + _made(verdict, entry))
 
 

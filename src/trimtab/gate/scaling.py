@@ -10,7 +10,7 @@ from trimtab.errors import ConfigError
 from trimtab.evals.calibration import Accuracy, Calibration
 from trimtab.evals.suite import Suite
 from trimtab.gate.criteria import Criteria
-from trimtab.stats.judged import scaled_margin, split
+from trimtab.stats.judged import SHARE, Labels, youden_low
 
 
 def read(path: Path) -> Calibration:
@@ -29,11 +29,11 @@ def needs_calibration(suite: Suite) -> bool:
 
 
 def of(suite: Suite, judge: str, criteria: Criteria, calibration: Calibration | None) -> dict[str, float]:
-    """Sensitivity + specificity − 1 at the lower ends of their intervals, for '' and each protected slice; {} for a
-    judge that is never wrong by its nature.
+    """A lower bound on sensitivity + specificity − 1, for '' and each protected slice; {} for a judge that is never
+    wrong by its nature. The bound takes the share of alpha that `stats.judged.split` leaves it.
 
-    ConfigError: a grading model without a calibration, one of another judge's version or too low a confidence, or a
-    judge that may be no better than chance.
+    ConfigError: a grading model without a calibration, one of another judge's version, or a judge that may be no
+    better than chance.
     """
     if calibration is None:
         if needs_calibration(suite):
@@ -46,19 +46,20 @@ def of(suite: Suite, judge: str, criteria: Criteria, calibration: Calibration | 
         raise ConfigError(
             f"the calibration is of the judge '{calibration.judge}', the suite's is '{judge}': calibrate that one"
         )
-    wanted = split(criteria.alpha).confidence
-    if calibration.confidence < wanted - 1e-12:
-        raise ConfigError(
-            f"the calibration holds at {calibration.confidence:g}, alpha {criteria.alpha:g} needs {wanted:g}: "
-            f"calibrate with --alpha {criteria.alpha:g}"
-        )
-    names = dict.fromkeys((*suite.protected, *criteria.slices))
-    return {"": _shrink("", calibration.overall), **{name: _shrink(name, calibration.of_slice(name)) for name in names}}
+    found = {"": _shrink("", calibration.overall, criteria.alpha)}
+    for name in dict.fromkeys((*suite.protected, *criteria.slices)):
+        found[name] = _shrink(name, calibration.of_slice(name), criteria.alpha)
+    return found
 
 
-def _shrink(name: str, accuracy: Accuracy) -> float:
-    try:
-        return scaled_margin(0.5, accuracy.sensitivity.interval, accuracy.specificity.interval) / 0.5
-    except ValueError as error:
+def _shrink(name: str, accuracy: Accuracy, alpha: float) -> float:
+    right = Labels(accuracy.sensitivity.good, accuracy.sensitivity.n)
+    wrong = Labels(accuracy.specificity.good, accuracy.specificity.n)
+    shrink = youden_low(right, wrong, SHARE * alpha)
+    if shrink <= 0:
         where = f" in the slice '{name}'" if name else ""
-        raise ConfigError(f"the judge cannot be used{where}: {error}") from error
+        raise ConfigError(
+            f"the judge cannot be used{where}: {right.hits} of {right.n} right and {wrong.hits} of {wrong.n} wrong "
+            "answers judged as they are may be chance: label more, or take a better judge"
+        )
+    return shrink

@@ -1,4 +1,4 @@
-"""Scores: results made elsewhere, one score an item, read from JSON lines or CSV and paired by the items' ids."""
+"""Scores: results made elsewhere, one score an item, from JSON lines, CSV, or the logs of other tools."""
 
 from __future__ import annotations
 
@@ -6,33 +6,14 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from trimtab.errors import FormatError
+from trimtab.evals import logs
+from trimtab.evals.imported import Choice, Paired, Result
 from trimtab.verdict import digest
-
-_SHOWN = 3
-
-
-class Scored(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One item's result. `score` is in [0, 1], None where it is missing; `cluster` is what the item belongs with."""
-
-    id: str
-    score: float | None
-    cluster: str = ""
-    slices: tuple[str, ...] = ()
-
-
-class Matched(NamedTuple):
-    """One item's results on both sides."""
-
-    id: str
-    cluster: str
-    slices: tuple[str, ...]
-    baseline: float | None
-    candidate: float | None
 
 
 class _Line(msgspec.Struct):
@@ -42,9 +23,12 @@ class _Line(msgspec.Struct):
     slices: tuple[str, ...] = ()
 
 
-def read(path: Path) -> list[Scored]:
-    """The results in `path`: a CSV file with the columns id and score (and cluster, slices, parted by ';'), else JSON
-    lines with these keys. FormatError names the line and what to do."""
+def read(path: Path, choice: Choice | None = None) -> list[Result]:
+    """The results in `path`: a log of inspect or lm-eval, of which `choice` says what to take; a CSV file with the
+    columns id and score (and cluster, slices, parted by ';'); else JSON lines with these keys. FormatError names the
+    line and what to do."""
+    if logs.is_log(path):
+        return logs.read(path, choice)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
@@ -52,9 +36,9 @@ def read(path: Path) -> list[Scored]:
     return parse(text, str(path), is_csv=path.suffix == ".csv")
 
 
-def parse(text: str, where: str, *, is_csv: bool = False) -> list[Scored]:
+def parse(text: str, where: str, *, is_csv: bool = False) -> list[Result]:
     """The results that `text` holds. FormatError for a score that is none, an id twice, or no results at all."""
-    found: list[Scored] = []
+    found: list[Result] = []
     numbers: dict[str, int] = {}
     for number, held in _rows(text, where) if is_csv else _lines(text, where):
         scored = _scored(held, f"{where}:{number}")
@@ -99,7 +83,7 @@ def _cells(row: dict[str | Any, Any]) -> dict[str, Any]:
         return {**held, "score": score}
 
 
-def _scored(held: Any, where: str) -> Scored:
+def _scored(held: Any, where: str) -> Result:
     try:
         line = msgspec.convert(held, _Line)
     except msgspec.ValidationError as error:
@@ -113,27 +97,9 @@ def _scored(held: Any, where: str) -> Scored:
         raise FormatError(
             f"{where}: a score of {score:g} is outside [0, 1]: scale it, or give null where it is missing"
         )
-    return Scored(name, score, str(line.cluster) or name, line.slices)
+    return Result(name, score, str(line.cluster) or name, line.slices)
 
 
-def matched(baseline: Sequence[Scored], candidate: Sequence[Scored]) -> list[Matched]:
-    """Both sides' results item by item, sorted by id. FormatError where the items, their clusters or slices differ."""
-    before = {scored.id: scored for scored in baseline}
-    after = {scored.id: scored for scored in candidate}
-    for held, others, name in ((before, after, "candidate"), (after, before, "baseline")):
-        lacking = sorted(held.keys() - others.keys())
-        if lacking:
-            some = ", ".join(lacking[:_SHOWN]) + ("…" if len(lacking) > _SHOWN else "")
-            raise FormatError(
-                f"the {name} lacks {len(lacking)} items that the other side has ({some}): run both on all"
-            )
-    for each in before.values():
-        other = after[each.id]
-        if (each.cluster, each.slices) != (other.cluster, other.slices):
-            raise FormatError(f"item '{each.id}' is in another cluster or slice on the other side: they are two items")
-    return [Matched(i, b.cluster, b.slices, b.score, after[i].score) for i, b in sorted(before.items())]
-
-
-def digest_of(items: Sequence[Matched]) -> str:
-    """SHA-256 over the items' ids, clusters and slices: what was compared, whatever came of it."""
-    return digest([[item.id, item.cluster, item.slices] for item in items])
+def digest_of(pairs: Sequence[Paired]) -> str:
+    """SHA-256 over the items' ids, clusters and slices, by id: what was compared, whatever came of it."""
+    return digest(sorted([pair.baseline.id, pair.baseline.cluster, list(pair.baseline.slices)] for pair in pairs))

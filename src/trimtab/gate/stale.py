@@ -20,16 +20,20 @@ def reopened(
     `prompts` are digests (`gate.sides.system_prompts`) of the system prompts now in use, `models` what the servers say
     of their models now (`gate.sides.said_of_models`); what is not given is not looked at.
     """
-    for name, deployment, gated in (
-        ("baseline", baseline, verdict.baseline),
-        ("candidate", candidate, verdict.candidate),
-    ):
-        if fingerprint(deployment) != gated:
+    return changed(verdict, (fingerprint(baseline), fingerprint(candidate)), prompts, models)
+
+
+def changed(
+    verdict: Verdict, now: tuple[str, str], prompts: Iterable[str] = (), models: dict[str, str] | None = None
+) -> str:
+    """`reopened` for the fingerprints of baseline and candidate as they are `now`: a side's has its prompt in it."""
+    for name, gated, found in (("baseline", verdict.baseline, now[0]), ("candidate", verdict.candidate, now[1])):
+        if found != gated:
             return f"the {name} is not the one that was gated: gate it again"
     unknown = sorted(set(prompts) - set(verdict.prompts))
     if unknown:
         return f"{len(unknown)} system prompts in use were not gated ({unknown[0][:12]}): gate them"
-    for name, now in (models or {}).items():
-        if verdict.models.get(name, now) != now:
+    for name, said in (models or {}).items():
+        if verdict.models.get(name, said) != said:
             return f"the model behind the {name} changed since it was gated: gate it again"
     return ""

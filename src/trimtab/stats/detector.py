@@ -7,9 +7,10 @@ from typing import Any
 
 from trimtab.errors import require
 
-BETS = (0.05, 0.1, 0.2, 0.4, 0.9)  # shares of the largest bet
+BETS = (0.1, 0.2, 0.3, 0.4, 0.9)  # shares of the largest bet
 EXCEEDING = 150  # simulated detectors that would alarm
-MOST_PAIRS = 10**8
+FEWEST = 30  # below so many a simulation says too little
+MOST_PAIRS = 2 * 10**8
 SEED = 205
 
 
@@ -49,6 +50,8 @@ class ShiryaevRoberts:
         fits = -1 <= x <= 1 if self.runs is None else bool((abs(x) <= 1).all())
         if not fits:
             raise ValueError(f"a score of {x} is outside [-1, 1]: leave out what is missing")
+        if self.runs is None:
+            x = float(x)
         loss = (x + self.margin) / (1 + self.margin)
         for at, bet in enumerate(BETS):
             self._sums[at] = self._least((self._sums[at] + 1) * (1 - bet * loss), 1e300)
@@ -83,9 +86,9 @@ def threshold(false_alarms: float, per: int, margin: float | None = None, flips:
 
     Alone: per/false_alarms, proven for whatever is no worse than the margin, and slow. With `margin` and `flips`:
     for healthy pairs that are each lost or gained with probability flips/2, as of a model beside itself (A/A), found by
-    a seeded simulation of the detector itself, and several times lower. It is the order statistic that is, with 95 %
-    probability, above the wanted quantile, and never more than the proven one, which also stands where the budget is
-    too small to simulate (under 1e8 pairs in all). A second or so; needs numpy.
+    a seeded simulation of the detector itself, and several times lower. It is the order statistic that is above
+    the wanted quantile with probability 99.9 %, and never more than the proven threshold, which also stands where the
+    budget is too small to simulate (per/false_alarms above about 7e6). Seconds; needs numpy.
     ValueError: a share outside (0, 1), no pair, margin or flips outside (0, 1) or (0, 1].
     """
     if not 0 < false_alarms < 1 or per < 1:
@@ -95,9 +98,10 @@ def threshold(false_alarms: float, per: int, margin: float | None = None, flips:
         return proven
     if not 0 < flips <= 1:
         raise ValueError(f"flips of {flips:g} are outside (0, 1]")
-    runs = max(400, math.ceil(EXCEEDING / false_alarms))
+    runs = min(math.ceil(EXCEEDING / false_alarms), MOST_PAIRS // per)
+    expected = runs * false_alarms
     detector = ShiryaevRoberts(margin, math.inf, runs=runs)
-    if runs * per > MOST_PAIRS:
+    if expected < FEWEST:
         return proven
     import numpy as np
 
@@ -107,6 +111,5 @@ def threshold(false_alarms: float, per: int, margin: float | None = None, flips:
         draw = rng.random(runs)
         detector.feed((draw < flips / 2).astype(float) - (draw > 1 - flips / 2))
         np.maximum(highest, detector.value, out=highest)
-    expected = runs * false_alarms
-    allowed = math.floor(expected - 1.645 * math.sqrt(expected * (1 - false_alarms)))
+    allowed = math.floor(expected - 3.09 * math.sqrt(expected * (1 - false_alarms)))
     return max(1.0 + 1e-9, min(proven, float(np.sort(highest)[runs - 1 - allowed])))

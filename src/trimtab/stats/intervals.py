@@ -53,14 +53,15 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence:g} is outside (0, 1)")
     tail = (1 - confidence) / 2
-    return Interval(_exact_low(successes, n, tail), 1 - _exact_low(n - successes, n, tail))
+    return Interval(exact_low(successes, n, tail), 1 - exact_low(n - successes, n, tail))
 
 
-def _exact_low(successes: int, n: int, tail: float) -> float:
+def exact_low(successes: int, n: int, tail: float) -> float:
+    """The share at which so many successes or more in `n` trials have probability `tail`: Clopper and Pearson's end."""
     if successes == 0:
         return 0.0
     low, high = 0.0, 1.0
-    for _ in range(60):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (low, middle) if _at_least(successes, n, middle) > tail else (middle, high)
     return low

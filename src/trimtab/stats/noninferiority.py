@@ -85,10 +85,10 @@ def clustered_bootstrap(
     if not np.isfinite(means).all():
         raise ValueError("a score is not finite: leave out what is missing")
     n, centre = len(means), float(means.mean())
-    residuals = means - centre
-    spread = float((residuals**2).sum())
-    if spread <= 0:
+    largest = float(np.abs(means - centre).max())
+    if largest == 0:
         return Interval(centre, centre)
+    residuals = (means - centre) / largest
     rng = np.random.default_rng(seed)
     rows = max(1, 2_000_000 // n)
     drawn = np.concatenate(
@@ -100,11 +100,11 @@ def clustered_bootstrap(
     normal = NormalDist()
     below = float((drawn < centre).sum() + (drawn == centre).sum() / 2)
     bias = normal.inv_cdf((below + 0.5) / (resamples + 1))
-    acceleration = float((residuals**3).sum()) / (6 * spread**1.5)
+    acceleration = float((residuals**3).sum() / (6 * (residuals**2).sum() ** 1.5))
 
     def end(tail: float) -> float:
         z = bias + normal.inv_cdf(tail)
-        return float(np.quantile(drawn, normal.cdf(bias + z / (1 - acceleration * z))))
+        return float(np.quantile(drawn, normal.cdf(bias + z / max(1e-9, 1 - acceleration * z))))
 
     return Interval(end((1 - confidence) / 2), end((1 + confidence) / 2))
 

@@ -15,9 +15,10 @@ def fixed_n(margin: float, flips: float, power: float = 0.9, alpha: float = 0.05
     """Clusters that a test with one look needs to promote a truly equal candidate with probability `power`.
 
     n = (z_{1−α}·√(f − M²) + z_power·√f)²/M², and no fewer than z²_{1−α}(1 − M)/M, which the score test needs even if
-    nothing flips. f = `flips` = E[x²]: for single items the share whose verdict changes,
-    either way; for clusters the mean square of x, which is at most that share (f times the design effect by cluster
-    size). P. A. Lachenbruch, C. J. Lynch (1998), "Assessing screening tests", Statistics in Medicine 17:2207-2217.
+    nothing flips. f = `flips` = E[x²]: for single items the share whose verdict changes, either way; for clusters the
+    mean square of their x, which is smaller (f times the design effect, by the cluster's size).
+    After R. J. Connor (1987), "Sample size for testing differences in proportions for the paired-sample design",
+    Biometrics 43:207-211, with the margin in the place of no difference.
     ValueError: margin outside (0, 1), flips outside [margin², 1], power or alpha outside (0, 1).
     """
     if not 0 < margin < 1:

@@ -5,6 +5,7 @@ They know no items and no judges. The order of the scores must have been fixed b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,12 +51,14 @@ class Trial:
         fits = -1 <= x <= 1 if self.runs is None else bool((abs(x) <= 1).all())
         if not fits:
             raise ValueError(f"a score of {x} is outside [-1, 1]: leave out what is missing, clip what is larger")
+        if self.runs is None:
+            x = float(x)
+            self._scores.append(x)
         self._promote.feed(x)
         self._reject.feed(-x)
         self.n += 1
         needed = 1 / self.alpha
         if self.runs is None:
-            self._scores.append(float(x))
             if not (self.promotes or self.rejects):
                 self.promotes = self.wealth >= needed
                 self.rejects = not self.promotes and self.harm_wealth >= needed
@@ -190,6 +193,8 @@ class Rate:
         """One request: did it miss? ValueError: neither 0 nor 1."""
         if self.runs is None and missed not in (0, 1):
             raise ValueError(f"missed is {missed!r}: need True or False")
+        if self.runs is None:
+            missed = int(missed)
         self.n += 1
         self.misses = self.misses + missed
         for odds, wealths in ((BETTER, self._better), (WORSE, self._worse)):
@@ -204,3 +209,50 @@ class Rate:
         else:
             self.promotes |= (self.wealth >= needed) & ~self.rejects
             self.rejects |= (self.harm_wealth >= needed) & ~self.promotes
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """A confidence sequence for the rate: it holds the rate at all times at once with this probability.
+
+        The p in [0, 1] for which the likelihood ratio of all rates, mixed evenly, stays below 1/(1 − confidence):
+        B(k + 1, n − k + 1)/(p^k (1 − p)^(n − k)), k misses of n. H. Robbins (1970), "Statistical methods related to the
+        law of the iterated logarithm", Annals of Mathematical Statistics 41:1397-1409.
+        """
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence {confidence:g} is outside (0, 1)")
+        if self.runs is not None:
+            raise ValueError("an interval is of one run: feed single requests, without `runs`")
+        n, k = self.n, int(self.misses)
+        mixed = math.lgamma(k + 1) + math.lgamma(n - k + 1) - math.lgamma(n + 2) + math.log(1 - confidence)
+
+        def end(outer: float) -> float:
+            """Where, between the share seen and 0 or 1, the likelihood falls to the mixed one by the factor."""
+            inner = k / n if n else 0.5
+            if _loglike(outer, k, n) > mixed:
+                return outer
+            for _ in range(60):
+                middle = (inner + outer) / 2
+                inner, outer = (middle, outer) if _loglike(middle, k, n) > mixed else (inner, middle)
+            return outer
+
+        return Interval(end(0.0), end(1.0))
+
+    def state(self) -> State:
+        """What `resume` needs, as JSON can hold it."""
+        names = ("limit", "alpha", "n", "misses", "promotes", "rejects")
+        wealths = {"better": list(self._better), "worse": list(self._worse)}
+        return {name: getattr(self, name) for name in names} | wealths
+
+    @classmethod
+    def resume(cls, state: State) -> Rate:
+        """The rate as it stood. KeyError, ValueError: not a state."""
+        rate = cls(state["limit"], state["alpha"])
+        if (len(state["better"]), len(state["worse"])) != (len(BETTER), len(WORSE)):
+            raise ValueError("the state is of another version of the test: start it anew")
+        rate.n, rate.misses, rate.promotes, rate.rejects = (state[k] for k in ("n", "misses", "promotes", "rejects"))
+        rate._better, rate._worse = list(state["better"]), list(state["worse"])
+        return rate
+
+
+def _loglike(p: float, k: int, n: int) -> float:
+    hits = k * math.log(p) if p > 0 else (-math.inf if k else 0.0)
+    return hits + ((n - k) * math.log1p(-p) if p < 1 else (-math.inf if n > k else 0.0))

@@ -11,7 +11,7 @@ from pathlib import Path
 from trimtab import __version__
 
 # What figures depend on, where it is installed.
-_LIBRARIES = ("numpy", "scipy", "openvino")
+_LIBRARIES = ("numpy", "openvino")
 
 
 @functools.cache

@@ -1,0 +1,103 @@
+import msgspec
+import pytest
+
+from tests.shape import tree
+from trimtab.errors import ConfigError
+from trimtab.evals import suite as suites
+from trimtab.evals.suite import Item
+from trimtab.gate import criteria, forecast
+from trimtab.gate.criteria import Criteria, Latency, Saving
+
+
+def test_every_key_is_read(tmp_path):
+    path = tmp_path / "criteria.toml"
+    path.write_text(
+        """margin = 0.03
+alpha = 0.01
+harm = 0.0
+flips = 0.2
+cap = 500
+slice_minimum = 30
+safety = 0.01
+length = []
+missing = 0.02
+uses = 3
+[slices]
+refund = 0.05
+[latency]
+ttft_s = 0.5
+missed = 0.1
+[cost]
+share = 0.3
+cap_usd = 0.01
+"""
+    )
+    held = criteria.read(path)
+    assert held.latency == Latency(ttft_s=0.5, missed=0.1)
+    assert held.cost == Saving(share=0.3, cap_usd=0.01)
+    assert (held.margin_of("refund"), held.margin_of("other")) == (0.05, 0.03)
+    assert (held.harm, held.length, held.uses) == (0.0, (), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("margin = 0", "margin of 0"),
+        ("margin = -0.02", "margin of -0.02"),
+        ("alpha = 1.0", "alpha"),
+        ("safety = 0", "margin of 0"),
+        ("harm = -0.5", "outside ±margin"),
+        ("length = [0.9]", "two bounds"),
+        ("length = [1.1, 0.9]", "two bounds"),
+        ("[latency]\nmissed = 0.1", "no bound"),
+        ("[cost]\nshare = 1.0", "share"),
+        ("[slices]\nrefund = 2.0", "margin of 2"),
+        ("uses = 0", "uses"),
+        ("margins = 0.1", "margins"),
+        ("margin = ", "not valid TOML"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, text, told):
+    path = tmp_path / "criteria.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        criteria.read(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="--criteria"):
+        criteria.read(tmp_path / "none.toml")
+
+
+def built(count, tagged):
+    return suites.of(
+        [Item(str(n), str(n), {"messages": [{}]}, "x", ("rare",) if n < tagged else ()) for n in range(count)], name="s"
+    )
+
+
+def test_the_forecast_says_what_a_suite_can_certify():
+    small = forecast.of(built(200, 10), Criteria(slices={"rare": 0.1}))
+    assert small.needed == pytest.approx(2137, rel=0.02)  # (z_.95 + z_.90)² .1/.02²
+    assert 0.05 < small.smallest < 0.06
+    assert small.short == {"rare": 10}
+    assert not small.enough
+    text = " ".join(forecast.lines(small))
+    assert "too small" in text and "'rare' has 10 clusters" in text
+    large = forecast.of(built(5000, 60), Criteria())
+    assert large.enough and large.cap < 5000
+    assert "too small" not in " ".join(forecast.lines(large))
+
+
+def test_a_noisy_judge_needs_a_larger_suite():
+    sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale) for scale in (1.0, 0.6))
+    assert noisy.needed > 2.5 * sure.needed
+    assert noisy.smallest > 1.5 * sure.smallest
+
+
+def test_every_key_is_documented():
+    page = (tree.ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    block = page.partition("```toml\n")[2].partition("```")[0]
+    held = msgspec.toml.decode(block)
+    for kind, table in ((Criteria, held), (Latency, held["latency"]), (Saving, held["cost"])):
+        assert set(table) == {field.name for field in msgspec.structs.fields(kind)}
+    assert msgspec.convert(held, Criteria).margin == 0.02
