@@ -47,6 +47,8 @@ class Models:
         self._chance = random.Random(7)
 
     def __call__(self, seen):
+        if not seen.body:
+            return Script(status=404, body=b"{}")
         body = seen.json
         model, question = body["model"], body["messages"][-1]["content"]
         self.calls[model] = self.calls.get(model, 0) + 1

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.rollout.drill import Traffic, ask, gateway, until
+from tests.rollout.drill import Traffic, ask, gateway, told, until
 from trimtab.gateway.process import GatewayProcess
 from trimtab.gateway.trial import CANDIDATE, SHADOW
 from trimtab.rollout.register import Register
@@ -250,3 +250,22 @@ def test_a_register_that_is_out_of_order_stops_no_rollback(tmp_path, plan):
         holder.close()
         until(lambda: drill.stage() == "rolled-back")
         assert not traffic.faults and whole(traffic.answers)
+
+
+def test_a_verdict_of_the_gate_opens_the_canary(tmp_path):
+    """What is gated is what is rolled out: the same two files, one ledger."""
+    item = '{{"id": "{0}", "body": {{"messages": [{{"role": "user", "content": "{0}"}}]}}, "expected": "{1}"}}\n'
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text("".join(item.format(f"q{n}", told(f"q{n}")) for n in range(40)))
+    (tmp_path / "criteria.toml").write_text("margin = 0.2\nlength = []\n")
+    with gateway(tmp_path) as drill:
+        sides = [
+            f"--{side}={tmp_path}/{model}.toml#assistant" for side, model in (("baseline", "old"), ("candidate", "new"))
+        ]
+        words = [*sides, f"--suite={suite}", f"--criteria={tmp_path}/criteria.toml", f"--store={drill.store}", "--json"]
+        done = drill.command("gate", "run", *words)
+        assert done.returncode == 0, done.stderr
+        drill.start()
+        assert drill.rollout("advance")["rollout"]["stage"] == "canary"
+        assert "no verdict on it yet" in drill.rollout("advance", code=11)
+        assert {asked(drill, f"s{n}")[1] for n in range(100)} == {"old", "new"}

@@ -73,10 +73,19 @@ def test_a_verdict_that_does_not_follow_from_its_counts_is_none(tmp_path, rollou
         proof.of(tmp_path, rollout)
 
 
+def test_what_is_met_after_promotion_and_was_not_compared_makes_it_stale():
+    gated = {"candidate": {"new": ["new-1"]}, proof.PROMPTS: {"": ["a", "b"]}}
+    assert proof.reopened_by(gated, gated) == "" == proof.reopened_by(gated, {"candidate": {"other": ["x"]}})
+    assert "is new-2 now" in proof.reopened_by(gated, {"candidate": {"new": ["new-1", "new-2"]}})
+    assert "1 system prompts" in proof.reopened_by(gated, {proof.PROMPTS: {"": ["a", "c"]}})
+    many = {proof.PROMPTS: {"": [str(n) for n in range(proof.MOST_PROMPTS)]}}
+    assert proof.reopened_by(many, {proof.PROMPTS: {"": ["c"]}}) == ""
+
+
 def test_a_model_that_changes_under_the_stage_concludes_nothing(tmp_path, rollout):
     steady = {"baseline": {"old": ["old-1"]}, "candidate": {"new": ["new-1"]}}
-    assert verdict(rollout, models=steady).decision == "promote"
-    said = verdict(rollout, models={"candidate": {"new": ["new-1", "new-2"]}})
+    assert verdict(rollout, met=steady).decision == "promote"
+    said = verdict(rollout, met={"candidate": {"new": ["new-1", "new-2"]}})
     assert said.decision == "inconclusive" and "the model behind the candidate's 'new' changed" in said.reason
     enter(tmp_path, said)
     with pytest.raises(NotProven, match="inconclusive"):

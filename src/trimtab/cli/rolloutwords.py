@@ -15,6 +15,8 @@ def text(status: Status) -> str:
     lines.append(
         f"baseline {rollout.baseline.name}, candidate {rollout.candidate.name} ({rollout.share:.0%} of sessions)"
     )
+    if status.stale:
+        lines.append(f"its verdict is stale: {status.stale}; gate the two again")
     for name, held in status.evidence.get("tests", {}).items():
         lines.append(
             f"{name:<15}n {held['n']}, missing {held['missing']}, mean {held['mean']:+.4f}; evidence for it "

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable
 
 from trimtab.errors import TrimtabError
+from trimtab.gate import sides
 from trimtab.gateway.trial import Pair
-from trimtab.rollout import scoring
+from trimtab.rollout import answers, scoring
 from trimtab.rollout.round import Round
 from trimtab.rollout.scoring import Scorer
 
@@ -46,7 +47,7 @@ class Bench:
         with asyncio.Runner() as runner:
             while (given := self._waiting.get()) is not None:
                 to, pair = given
-                to.judged(pair, runner.run(self._judge(pair)))
+                to.judged(pair, runner.run(self._judge(pair)), _prompts(pair))
                 self._on_judged()
 
     async def _judge(self, pair: Pair) -> float | None:
@@ -55,3 +56,12 @@ class Bench:
                 return await scoring.difference(pair, self.scorer)
         except _RAISED:
             return None
+
+
+def _prompts(pair: Pair) -> tuple[str, ...]:
+    """Digests of the system prompts of what was asked."""
+    body = answers.asked(pair.payload(pair.baseline).request, pair.asked.dialect.name)
+    try:
+        return sides.system_prompts([body])
+    except _RAISED:
+        return ()  # It is no chat.

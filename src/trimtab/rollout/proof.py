@@ -16,15 +16,29 @@ from trimtab.rollout.stages import Rollout, Stage
 from trimtab.store.ledger import Entry, Ledger
 from trimtab.verdict import Decision, Verdict, conclude, digest, fingerprint
 
+# Who was met in a stage: by which models each endpoint of a side answered, and the digests of the system prompts.
+Met = dict[str, dict[str, list[str]]]
+PROMPTS = "prompts"
+# Where there are so many prompts, each is made for its call, and none can be known beforehand.
+MOST_PROMPTS = 64
+
 
 class Seen(msgspec.Struct, frozen=True):
     """What a verdict says beside the tests: ids of the compared `calls` in the order they counted, the version of the
-    `judge`, figures, and by which `models` each endpoint of a side answered ({side: {endpoint: models}})."""
+    `judge`, figures, and who was `met` ({side: {endpoint: models}}, {PROMPTS: {"": digests}})."""
 
     calls: list[str]
     judge: str
     facts: dict[str, float] = {}
-    models: dict[str, dict[str, list[str]]] = {}
+    met: Met = {}
+
+    @property
+    def models(self) -> Met:
+        return {side: endpoints for side, endpoints in self.met.items() if side != PROMPTS}
+
+    @property
+    def prompts(self) -> list[str]:
+        return self.met.get(PROMPTS, {}).get("", [])
 
     @property
     def halt(self) -> str:
@@ -53,6 +67,7 @@ def verdict(rollout: Rollout, evidence: Evidence, seen: Seen) -> Verdict:
         halt=seen.halt,
         models={side: digest(endpoints) for side, endpoints in seen.models.items()},
         judge=seen.judge,
+        prompts=tuple(seen.prompts),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         names={
             "rollout": rollout.id,
@@ -62,6 +77,21 @@ def verdict(rollout: Rollout, evidence: Evidence, seen: Seen) -> Verdict:
         },
         facts=seen.facts,
     )
+
+
+def reopened_by(gated: Met, now: Met) -> str:
+    """Why a verdict that was reached when `gated` was met does not speak of what is met `now`; '' while it does."""
+    before = Seen([], "", met=gated)
+    after = Seen([], "", met=now)
+    for side, endpoints in after.models.items():
+        for endpoint, models in endpoints.items():
+            known = before.models.get(side, {}).get(endpoint, models)
+            if fresh := sorted(set(models) - set(known)):
+                return f"the model behind the {side}'s '{endpoint}' is {fresh[0]} now, and {known[0]} was compared"
+    fresh = sorted(set(after.prompts) - set(before.prompts))
+    if fresh and before.prompts and len(before.prompts) < MOST_PROMPTS:
+        return f"{len(fresh)} system prompts in use were not compared ({fresh[0][:12]})"
+    return ""
 
 
 def plain(said: Verdict) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 
 import msgspec
@@ -14,6 +14,7 @@ from trimtab.gateway.chat import Services
 from trimtab.gateway.serving import Serving
 from trimtab.gateway.shadow import Bounds, Shadows
 from trimtab.gateway.trial import Finished, Pair, Trial, backed
+from trimtab.rollout import proof
 from trimtab.rollout.evidence import Evidence, Row, Stream
 from trimtab.rollout.stages import Plan, Rollout, Stage
 from trimtab.trace import Call, EndState
@@ -50,6 +51,7 @@ class Round:
         self.wants_pairs = True
         self.dropped: Counter[str] = Counter()
         self.models: set[tuple[str, str, str]] = set()
+        self._prompts = 0
         self._on_pair, self._on_failure = on_pair, on_failure
         self._seen: deque[Seen] = deque(maxlen=_MOST_WAITING)
         self._outcomes: deque[tuple[bool, bool]] = deque(maxlen=_MOST_WAITING)
@@ -75,13 +77,17 @@ class Round:
     def _paired(self, pair: Pair) -> None:
         self._on_pair(self, pair)
 
-    def judged(self, pair: Pair, difference: float | None) -> None:
-        """A pair has its score, or cannot have one; from any thread."""
+    def judged(self, pair: Pair, difference: float | None, prompts: Iterable[str] = ()) -> None:
+        """A pair has its score, or cannot have one; `prompts` are the digests of its system prompts. One thread."""
         cluster = hashlib.blake2b(pair.asked.cluster.encode(errors="replace"), digest_size=12).digest()
         stream = Stream.QUALITY if self.rollout.stage.concludes else Stream.QUALITY_ALARM
         for side, call in (("baseline", pair.baseline.call), ("candidate", pair.candidate.call)):
             if call.response_model:
                 self.models.add((side, call.endpoint, call.response_model))
+        if self._prompts < proof.MOST_PROMPTS:
+            found = {(proof.PROMPTS, "", digest) for digest in prompts} - self.models
+            self._prompts += len(found)
+            self.models |= found
         row = Row(Stream.MISSING, 0.0) if difference is None else Row(stream, difference)
         self._seen.append(Seen(row, cluster, pair.asked.call.id))
         if self.rollout.stage is Stage.SHADOW:

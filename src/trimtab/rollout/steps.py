@@ -19,13 +19,15 @@ from trimtab.store.ledger import Ledger
 
 
 class Status(msgspec.Struct, frozen=True):
-    """All there is to say of a rollout: how its stage stands, what was counted, what happened, who serves it."""
+    """All there is to say of a rollout: how its stage stands, what was counted, what happened, who serves it; and why
+    its verdict does not hold any more (`stale`)."""
 
     rollout: Rollout
     evidence: dict[str, Any]
     counts: dict[str, int]
     events: list[Event]
     processes: list[Process]
+    stale: str = ""
 
 
 def start(folder: Path, baseline: Deployment, candidate: Deployment, plan: Plan) -> Rollout:
@@ -81,7 +83,11 @@ def status(folder: Path) -> Status:
             raise ConfigError(f"there is no rollout in {folder}: begin one with `trimtab rollout start`")
         running = [each for each in register.processes() if each.rollout == rollout.id]
         held = facts(evidence_of(register, rollout)) if rollout.stage.runs else {}
-        return Status(rollout, held, register.counts(rollout), register.events(rollout.id), running)
+        stale = ""
+        if rollout.stage is Stage.FULL:
+            gated = msgspec.structs.replace(rollout, stage=Stage.CANARY)
+            stale = proof.reopened_by(register.models(gated), register.models(rollout))
+        return Status(rollout, held, register.counts(rollout), register.events(rollout.id), running, stale)
 
 
 def under_way(register: Register) -> Rollout:
