@@ -111,10 +111,13 @@ def test_nothing_goes_live_without_a_verdict(tmp_path, plan):
         assert "is under way (shadow)" in drill.start("--plan", plan, code=6)
         with Traffic(drill.process.url, clients=2, pause_s=0.01):
             until(lambda: verdicts(drill))
-        # An address of the baseline changes: what was compared is not what would be replaced.
+        # The baseline changes: what was compared is not what would be replaced.
         config = (drill.folder / "old.toml").read_text()
-        (drill.folder / "old.toml").write_text(config.replace('model = "old" }]', 'model = "old", stall_s = 30 }]'))
-        assert "is stale" in drill.rollout("advance", code=11)
+        changed = drill.folder / "changed.toml"
+        changed.write_text(config.replace('model = "old" }]', 'model = "old", stall_s = 30 }]'))
+        done = drill.command("rollout", "advance", "--config", str(changed))
+        assert done.returncode == 11 and "is stale" in done.stderr
+        changed.rename(drill.folder / "old.toml")
         until(lambda: drill.stage() == "ended")
         assert step(drill, "ended")[1] == "the baseline was changed under it"
         assert {"old"} == {asked(drill, f"s{n}")[1] for n in range(5)}
@@ -252,6 +255,9 @@ def test_a_register_that_is_out_of_order_stops_no_rollback(tmp_path, plan):
         assert not traffic.faults and whole(traffic.answers)
 
 
+SIDES = (("baseline", "old"), ("candidate", "new"))
+
+
 def test_a_verdict_of_the_gate_opens_the_canary(tmp_path):
     """What is gated is what is rolled out: the same two files, one ledger."""
     item = '{{"id": "{0}", "body": {{"messages": [{{"role": "user", "content": "{0}"}}]}}, "expected": "{1}"}}\n'
@@ -259,9 +265,7 @@ def test_a_verdict_of_the_gate_opens_the_canary(tmp_path):
     suite.write_text("".join(item.format(f"q{n}", told(f"q{n}")) for n in range(40)))
     (tmp_path / "criteria.toml").write_text("margin = 0.2\nlength = []\n")
     with gateway(tmp_path) as drill:
-        sides = [
-            f"--{side}={tmp_path}/{model}.toml#assistant" for side, model in (("baseline", "old"), ("candidate", "new"))
-        ]
+        sides = [f"--{side}={tmp_path}/{model}.toml#assistant" for side, model in SIDES]
         words = [*sides, f"--suite={suite}", f"--criteria={tmp_path}/criteria.toml", f"--store={drill.store}", "--json"]
         done = drill.command("gate", "run", *words)
         assert done.returncode == 0, done.stderr

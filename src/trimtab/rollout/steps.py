@@ -94,7 +94,8 @@ def under_way(register: Register) -> Rollout:
     """The rollout that is under way; ConfigError where none is."""
     rollout = register.latest()
     if rollout is None or not rollout.stage.runs:
-        raise ConfigError("no rollout is under way: begin one with `trimtab rollout start`")
+        last = f" (the last one is {rollout.stage}: {rollout.reason})" if rollout is not None else ""
+        raise ConfigError(f"no rollout is under way{last}: begin one with `trimtab rollout start`")
     return rollout
 
 
