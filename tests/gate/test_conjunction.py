@@ -185,3 +185,9 @@ def test_a_noisy_judge_makes_the_margin_smaller_and_takes_a_share_of_alpha():
     assert counts["rule_margin"] == pytest.approx(0.08)
     assert counts["rule_harm"] == pytest.approx(-0.04)
     assert counts["rule_alpha"] == pytest.approx(0.04)
+
+
+def test_the_power_it_was_planned_for_follows_from_the_cap():
+    full, small = (built(Criteria(length=()), [item(0)], clusters).findings()[0].power for clusters in (10_000, 1000))
+    assert full == pytest.approx(0.9, abs=0.005)
+    assert 0.3 < small < 0.6

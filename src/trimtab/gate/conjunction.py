@@ -14,6 +14,7 @@ from trimtab.evals.replay import Outcome
 from trimtab.evals.suite import Item, Suite
 from trimtab.gate.bets import Bet, Rule
 from trimtab.gate.criteria import Criteria, Latency
+from trimtab.gate.forecast import power_of
 from trimtab.stats import power
 from trimtab.stats.judged import split
 from trimtab.verdict import Criterion, Decision, Finding, Margin
@@ -77,6 +78,11 @@ class Conjunction:
     def _cap(self, margin: float) -> int:
         return power.cap(margin, max(self.criteria.flips, margin * margin), alpha=self._alpha)
 
+    def _power(self, margin: float) -> float:
+        """Planned: that of one look at what the cap is so many times the size of."""
+        flips = max(self.criteria.flips, margin * margin)
+        return power_of(self.cap / power.CAP, margin, flips, self._alpha) or 0.0
+
     @property
     def bets(self) -> list[Bet]:
         return [line.bet for line in self._lines]
@@ -118,6 +124,8 @@ class Conjunction:
         for name in ("", *protected):
             margin = self.criteria.margin_of(name)
             rule = self._mean(margin, self._alpha, self.scale.get(name, self.scale.get("", 1.0)), bool(name))
+            if not name:
+                rule = msgspec.structs.replace(rule, power=self._power(rule.margin))
             bet = Bet(Criterion("quality", Margin(margin), self.criteria.alpha), rule, name)
             if not name or name in present:
                 yield _Line(bet, lambda pair, name=name: self._counts(pair, name), _difference, _mean)  # type: ignore[misc]

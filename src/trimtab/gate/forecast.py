@@ -49,6 +49,18 @@ def of(suite: Suite, criteria: Criteria, scale: float = 1.0) -> Forecast:
     )
 
 
+def power_of(n: float, margin: float, flips: float, alpha: float) -> float | None:
+    """The chance that so many clusters at one look promote a candidate that is truly equal; None where so few answers
+    flip that the formula does not hold."""
+    if n < 1 or flips < margin * margin:
+        return None
+    low, high = 0.01, 0.999
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power.fixed_n(margin, flips, middle, alpha) <= n else (low, middle)
+    return round(low, 3)
+
+
 def lines(forecast: Forecast) -> list[str]:
     """The forecast in words."""
     said = [
