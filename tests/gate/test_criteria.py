@@ -77,19 +77,20 @@ def built(count, tagged):
 
 def test_the_forecast_says_what_a_suite_can_certify():
     small = forecast.of(built(200, 10), Criteria(slices={"rare": 0.1}))
-    assert small.needed == pytest.approx(2137, rel=0.02)  # (z_.95 + z_.90)² .1/.02²
-    assert 0.05 < small.smallest < 0.06
+    whole, rare = small.tested
+    assert whole.needed == pytest.approx(2137, rel=0.02)  # (z_.95 + z_.90)² .1/.02²
+    assert 0.05 < whole.smallest < 0.06 and rare.smallest > 0.2
     assert small.short == {"rare": 10}
     assert not small.enough
     text = " ".join(forecast.lines(small))
-    assert "too small" in text and "'rare' has 10 clusters" in text
-    large = forecast.of(built(5000, 60), Criteria())
+    assert "too few clusters for the margin" in text and "'rare' has 10 clusters" in text
+    large = forecast.of(built(5000, 0), Criteria())
     assert large.enough and large.cap < 5000
-    assert "too small" not in " ".join(forecast.lines(large))
+    assert "too few" not in " ".join(forecast.lines(large))
 
 
 def test_a_noisy_judge_needs_a_larger_suite():
-    sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale) for scale in (1.0, 0.6))
+    sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale).tested[0] for scale in ({}, {"": 0.6}))
     assert noisy.needed > 2.5 * sure.needed
     assert noisy.smallest > 1.5 * sure.smallest
 
