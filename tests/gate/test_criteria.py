@@ -1,5 +1,7 @@
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.shape import tree
 from trimtab.errors import ConfigError
@@ -54,6 +56,8 @@ cap_usd = 0.01
         ("[slices]\nrefund = 2.0", "margin of 2"),
         ("uses = 0", "uses"),
         ("margins = 0.1", "margins"),
+        ("alpha = 1e-300", "cannot be computed with"),
+        ("margin = 1e-300", "more clusters than anyone has"),
         ("margin = ", "not valid TOML"),
     ],
 )
@@ -102,3 +106,34 @@ def test_every_key_is_documented():
     for kind, table in ((Criteria, held), (Latency, held["latency"]), (Saving, held["cost"])):
         assert set(table) == {field.name for field in msgspec.structs.fields(kind)}
     assert msgspec.convert(held, Criteria).margin == 0.02
+
+
+KEYS = ("margin", "alpha", "harm", "flips", "cap", "slices", "latency", "cost", "length", "missing", "uses", "other")
+VALUES = (
+    "0.1",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "1e400",
+    "[]",
+    "[0.9, 1.1]",
+    "{ a = 0.1 }",
+    "{ share = 0.1 }",
+    "true",
+    "''",
+    "99999999999",
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=4))
+def test_whatever_a_file_says_is_read_or_refused(tmp_path_factory, said):
+    path = tmp_path_factory.mktemp("criteria") / "c.toml"
+    path.write_text("\n".join(f"{key} = {value}" for key, value in said))
+    try:
+        held = criteria.read(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+        return
+    assert 0 < held.margin < 1 and 0 < held.alpha < 1
+    assert forecast.of(built(50, 5), msgspec.structs.replace(held, slices={})).cap >= 1

@@ -1,6 +1,8 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.gate.scripted import Model, serving
 from trimtab.errors import ConfigError, UpstreamError
@@ -107,3 +109,17 @@ def test_what_servers_say_of_their_models_shows_a_change(file):
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data": 3}', b'{"data": [3]}', b"\xff", b"[" * 100_000])
 def test_a_server_that_lists_no_models_is_silent(body):
     assert sides._models(body, "a") == []
+
+
+# What a command line can hold.
+typed = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30)
+
+
+@given(typed | typed.map("http://".__add__) | typed.map(lambda text: f"http://h:1/v1#{text}"))
+def test_whatever_is_named_is_a_side_or_refused(text):
+    try:
+        side = sides.named(text)
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert side.model and side.deployment.endpoints
