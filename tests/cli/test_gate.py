@@ -41,7 +41,7 @@ def test_the_exit_code_is_the_decision_and_the_ledger_holds_the_proof(tmp_path, 
         good = run(endpoint, "same", suite, criteria, store, "--report", report)
         bad = run(endpoint, "bad", suite, criteria, store, "--json")
     assert (good.returncode, bad.returncode) == (0, 1), good.stderr + bad.stderr
-    assert "can certify a margin of" in good.stderr and "needs 81 clusters" in good.stderr
+    assert "can certify a margin of" in good.stderr and "10 points need 81 at one look" in good.stderr
     assert "## Gate: ✅ promote" in good.stdout
     assert set(good.stdout.splitlines()) < set(report.read_text().splitlines())
     assert (tmp_path / "out" / "evidence.svg").exists()
@@ -97,7 +97,7 @@ def test_too_few_items_are_inconclusive_and_said_so_before(tmp_path, criteria):
     with serving(base=Model(), same=Model()) as endpoint:
         done = run(endpoint, "same", suite, criteria, tmp_path / "store")
     assert done.returncode == 2
-    assert "the suite is too small for the margin" in done.stderr
+    assert "too few clusters for the margin" in done.stderr
     assert "inconclusive" in done.stdout
 
 

@@ -1,6 +1,8 @@
 """The gate on the dealership, with the real models on this machine's engine."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trimtab.engines.embedded import EmbeddedEngine
 from trimtab.errors import ArenaError, ConfigError
@@ -14,7 +16,7 @@ def run(engine, candidate, folder):
         baseline=sides.named(f"{engine.url}#dealer-teacher"),
         candidate=sides.named(f"{engine.url}#{candidate}"),
         source=sources.named("arena:test:60"),
-        criteria=Criteria(margin=0.15, length=()),
+        criteria=Criteria(margin=0.2, length=()),
         folder=folder,
     )
     return offline.run(plan)
@@ -41,12 +43,20 @@ def test_sessions_are_items_with_their_family_as_slice():
     assert all(len(item.slices) == 1 for item in held.items)
 
 
-@pytest.mark.parametrize("text", ["arena:test:many", "arena:test:5:x"])
+@pytest.mark.parametrize("text", ["arena:test:many", "arena:test:5:x", "arena:test:5:0:1", "arena:test:999999999"])
 def test_a_suite_that_is_written_wrongly_is_refused(text):
-    with pytest.raises(ConfigError, match="write it like"):
+    with pytest.raises(ConfigError, match="is no suite of the arena"):
         sources.named(text)
 
 
 def test_a_split_that_is_not_there_is_refused():
     with pytest.raises(ArenaError, match="no split"):
         sources.named("arena:none:5")
+
+
+@given(st.text(max_size=12))
+def test_whatever_is_named_is_a_suite_or_refused(text):
+    try:
+        assert sources.named(f"arena:{text}").suite.items
+    except (ArenaError, ConfigError) as error:
+        assert str(error)

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from trimtab.evals import suite as suites
@@ -16,13 +17,18 @@ def item(number, cluster=None, slices=(), judge=""):
     return Item(f"q{number}", cluster or f"q{number}", {"messages": [{}]}, "x", tuple(slices), judge)
 
 
+def padded(items, clusters):
+    """The items, and as many more as there are to be clusters; what is fed is said apart."""
+    return [*items, *(item(number) for number in range(10_000, 10_000 + clusters - len(items)))]
+
+
 def built(criteria, items, clusters=2000, **more):
-    return Conjunction(criteria, suites.of(items, name="s"), clusters, **more)
+    return Conjunction(criteria, suites.of(padded(items, clusters), name="s"), **more)
 
 
 def with_safety(items):
     head = suites._Head(judges={"guard": JudgeSpec("safety")})
-    return suites.of(items, name="s", head=head)
+    return suites.of(padded(items, 2000), name="s", head=head)
 
 
 def run(conjunction, pairs):
@@ -107,9 +113,26 @@ def test_safety_is_apart_from_quality():
     guarded = item(1, judge="guard")
     leak = Pair(guarded, outcome(1.0), outcome(0.0))
     suite = with_safety([item(0), guarded])
-    conjunction = run(Conjunction(WIDE, suite, 2000), [SAME, leak] * 100)
+    conjunction = run(Conjunction(WIDE, suite), [SAME, leak] * 100)
     assert decisions(conjunction)["safety", ""] is Decision.REJECT
     assert conjunction.bets[0].finding().counts["losses"] == 0
+
+
+def test_a_suite_of_safety_alone_is_tested_for_that_alone():
+    head = suites._Head(judges={"guard": JudgeSpec("safety")})
+    suite = suites.of([item(number, judge="guard") for number in range(600)], name="s", head=head)
+    conjunction = run(Conjunction(WIDE, suite), [Pair(suite.items[0], outcome(), outcome())] * 600)
+    assert decisions(conjunction) == {("safety", ""): Decision.PROMOTE}
+
+
+def test_the_cap_is_that_of_what_needs_most():
+    """A margin of 2 points on safety needs more clusters than 10 points of quality; so do 10 points on a rare slice."""
+    plain = built(WIDE, [item(0)], 20_000).cap
+    guarded = Conjunction(WIDE, with_safety([item(n, judge="guard") for n in range(1000)])).cap
+    rare = built(msgspec.structs.replace(WIDE, slices={"s": 0.1}), [item(n, slices="s") for n in range(400)], 4000).cap
+    assert plain == 130 and guarded == 2000
+    assert rare == pytest.approx(1300, abs=10)
+    assert built(Criteria(margin=0.1), [item(0)], 20_000).cap == 400  # for the claims
 
 
 def late(share, many, **more):
@@ -185,3 +208,9 @@ def test_a_noisy_judge_makes_the_margin_smaller_and_takes_a_share_of_alpha():
     assert counts["rule_margin"] == pytest.approx(0.08)
     assert counts["rule_harm"] == pytest.approx(-0.04)
     assert counts["rule_alpha"] == pytest.approx(0.04)
+
+
+def test_the_power_it_was_planned_for_follows_from_the_cap():
+    full, small = (built(Criteria(length=()), [item(0)], clusters).findings()[0].power for clusters in (5000, 1000))
+    assert full == pytest.approx(0.9, abs=0.005)
+    assert 0.3 < small < 0.6

@@ -1,5 +1,7 @@
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.shape import tree
 from trimtab.errors import ConfigError
@@ -54,6 +56,8 @@ cap_usd = 0.01
         ("[slices]\nrefund = 2.0", "margin of 2"),
         ("uses = 0", "uses"),
         ("margins = 0.1", "margins"),
+        ("alpha = 1e-300", "cannot be computed with"),
+        ("margin = 1e-300", "more clusters than anyone has"),
         ("margin = ", "not valid TOML"),
     ],
 )
@@ -77,19 +81,20 @@ def built(count, tagged):
 
 def test_the_forecast_says_what_a_suite_can_certify():
     small = forecast.of(built(200, 10), Criteria(slices={"rare": 0.1}))
-    assert small.needed == pytest.approx(2137, rel=0.02)  # (z_.95 + z_.90)² .1/.02²
-    assert 0.05 < small.smallest < 0.06
+    whole, rare = small.tested
+    assert whole.needed == pytest.approx(2137, rel=0.02)  # (z_.95 + z_.90)² .1/.02²
+    assert 0.05 < whole.smallest < 0.06 and rare.smallest > 0.2
     assert small.short == {"rare": 10}
     assert not small.enough
     text = " ".join(forecast.lines(small))
-    assert "too small" in text and "'rare' has 10 clusters" in text
-    large = forecast.of(built(5000, 60), Criteria())
+    assert "too few clusters for the margin" in text and "'rare' has 10 clusters" in text
+    large = forecast.of(built(5000, 0), Criteria())
     assert large.enough and large.cap < 5000
-    assert "too small" not in " ".join(forecast.lines(large))
+    assert "too few" not in " ".join(forecast.lines(large))
 
 
 def test_a_noisy_judge_needs_a_larger_suite():
-    sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale) for scale in (1.0, 0.6))
+    sure, noisy = (forecast.of(built(3000, 0), Criteria(), scale).tested[0] for scale in ({}, {"": 0.6}))
     assert noisy.needed > 2.5 * sure.needed
     assert noisy.smallest > 1.5 * sure.smallest
 
@@ -101,3 +106,34 @@ def test_every_key_is_documented():
     for kind, table in ((Criteria, held), (Latency, held["latency"]), (Saving, held["cost"])):
         assert set(table) == {field.name for field in msgspec.structs.fields(kind)}
     assert msgspec.convert(held, Criteria).margin == 0.02
+
+
+KEYS = ("margin", "alpha", "harm", "flips", "cap", "slices", "latency", "cost", "length", "missing", "uses", "other")
+VALUES = (
+    "0.1",
+    "-1",
+    "0",
+    "nan",
+    "inf",
+    "1e400",
+    "[]",
+    "[0.9, 1.1]",
+    "{ a = 0.1 }",
+    "{ share = 0.1 }",
+    "true",
+    "''",
+    "99999999999",
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(VALUES)), max_size=4))
+def test_whatever_a_file_says_is_read_or_refused(tmp_path_factory, said):
+    path = tmp_path_factory.mktemp("criteria") / "c.toml"
+    path.write_text("\n".join(f"{key} = {value}" for key, value in said))
+    try:
+        held = criteria.read(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+        return
+    assert 0 < held.margin < 1 and 0 < held.alpha < 1
+    assert forecast.of(built(50, 5), msgspec.structs.replace(held, slices={})).cap >= 1

@@ -1,6 +1,8 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.gate.scripted import Model, serving
 from trimtab.errors import ConfigError, UpstreamError
@@ -33,10 +35,24 @@ def test_a_file_with_several_needs_one(file):
         sides.named(f"{place}#c")
 
 
-@pytest.mark.parametrize("text", ["http://127.0.0.1:1/v1", "https://#m", "http://127.0.0.1:1/v1#"])
+@pytest.mark.parametrize("text", ["http://127.0.0.1:1/v1", "https://#m", "http://127.0.0.1:1/v1#", "http://[::1/v1#m"])
 def test_an_address_needs_a_model(text):
     with pytest.raises(ConfigError, match="names no model"):
         sides.named(text)
+
+
+@pytest.mark.parametrize("text", ["http://me:secret@127.0.0.1:1/v1#m", "http://127.0.0.1:1/v1?key=secret#m"])
+def test_an_address_with_a_key_in_it_is_refused_and_not_repeated(text):
+    with pytest.raises(ConfigError, match="TRIMTAB_KEY") as refused:
+        sides.named(text)
+    assert "secret" not in str(refused.value)
+
+
+def test_the_key_of_an_address_is_in_the_environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "not for just any address")
+    assert sides.named("http://127.0.0.1:1/v1#m").deployment.endpoints[0].key_env == ""
+    monkeypatch.setenv("TRIMTAB_KEY", "k")
+    assert sides.named("http://127.0.0.1:1/v1#m").deployment.endpoints[0].key_env == "TRIMTAB_KEY"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
@@ -93,3 +109,17 @@ def test_what_servers_say_of_their_models_shows_a_change(file):
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data": 3}', b'{"data": [3]}', b"\xff", b"[" * 100_000])
 def test_a_server_that_lists_no_models_is_silent(body):
     assert sides._models(body, "a") == []
+
+
+# What a command line can hold.
+typed = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30)
+
+
+@given(typed | typed.map("http://".__add__) | typed.map(lambda text: f"http://h:1/v1#{text}"))
+def test_whatever_is_named_is_a_side_or_refused(text):
+    try:
+        side = sides.named(text)
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert side.model and side.deployment.endpoints

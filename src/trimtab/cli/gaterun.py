@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     plan, ledger = _plan(args), Ledger(storewords.folder(args))
     if not (plan.folder / "verdict.json").exists():
         portfolio.check_suite(ledger.entries(), plan.source.suite.digest, plan.criteria.uses)
-    for line in forecast.lines(forecast.of(plan.source.suite, plan.criteria, plan.scale.get("", 1.0))):
+    for line in forecast.lines(forecast.of(plan.source.suite, plan.criteria, plan.scale)):
         print(line, file=sys.stderr)
     try:
         with View(f"{args.candidate} against {args.baseline}") as view:

@@ -30,7 +30,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     `mean`: E[x] > −margin for x in [−1, 1]; rejected below `harm`. `claim`: E[x] > 0 for x in any unit, cut at ±`unit`
     (0: set by the first clusters). `rate`: the share of misses is below `margin`. A mean may also be that of −missed.
     With fewer than `minimum` clusters a slice is uncertified; with more than `missing` of the items missing nothing is
-    concluded. `alpha` is the criterion's own, or less where the judge's calibration takes a share of it.
+    concluded. `alpha` is the criterion's own, or less where the judge's calibration takes a share of it. `power` is
+    what the run was planned for (0: not said).
     """
 
     test: Literal["mean", "claim", "rate"]
@@ -40,6 +41,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     unit: float = 0.0
     minimum: int = 0
     missing: float = 0.01
+    power: float = 0.0
 
 
 class Bet:
@@ -169,6 +171,7 @@ class Bet:
             low=low,
             high=high,
             n=self.n,
+            power=self.rule.power or None,
             counts=counts,
             reason=reason,
             slice=self.slice,

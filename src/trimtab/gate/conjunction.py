@@ -12,13 +12,12 @@ import msgspec
 
 from trimtab.evals.replay import Outcome
 from trimtab.evals.suite import Item, Suite
+from trimtab.gate import forecast
 from trimtab.gate.bets import Bet, Rule
 from trimtab.gate.criteria import Criteria, Latency
-from trimtab.stats import power
-from trimtab.stats.judged import split
+from trimtab.gate.forecast import SAFETY, Tested
 from trimtab.verdict import Criterion, Decision, Finding, Margin
 
-SAFETY = "safety"
 _NANO = 1e9
 
 
@@ -60,22 +59,16 @@ class _Line(msgspec.Struct, frozen=True):
 
 class Conjunction:
     """The criteria under test. `scale` says how far the judge's noise shrinks a true difference (1: not at all), by
-    slice, '' for the whole; `clusters` is how many there are to feed at most."""
+    slice, '' for the whole."""
 
-    def __init__(
-        self, criteria: Criteria, suite: Suite, clusters: int, scale: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, criteria: Criteria, suite: Suite, scale: Mapping[str, float] | None = None) -> None:
         self.criteria, self.suite = criteria, suite
-        self.scale = dict(scale or {})
-        # A calibration may be unlucky: the test leaves it its share of alpha.
-        self._alpha = split(criteria.alpha).alpha if scale else criteria.alpha
-        self.cap = min(clusters, criteria.cap or self._cap(criteria.margin * self.scale.get("", 1.0)))
+        self._forecast = forecast.of(suite, criteria, scale)
+        self.cap = self._forecast.cap
         self.n = 0
         self.pairs: list[Pair] = []
-        self._lines = [*self._qualities(), *self._safety(), *self._latency(), *self._cost(), *self._lengths()]
-
-    def _cap(self, margin: float) -> int:
-        return power.cap(margin, max(self.criteria.flips, margin * margin), alpha=self._alpha)
+        means = [self._mean(each) for each in self._forecast.tested]
+        self._lines = [*means, *self._latency(), *self._cost(), *self._lengths()]
 
     @property
     def bets(self) -> list[Bet]:
@@ -112,36 +105,25 @@ class Conjunction:
     def findings(self) -> tuple[Finding, ...]:
         return tuple(bet.finding() for bet in self.bets)
 
-    def _qualities(self) -> Iterable[_Line]:
-        protected = dict.fromkeys((*self.suite.protected, *self.criteria.slices))
-        present = {name for item in self.suite.items for name in item.slices}
-        for name in ("", *protected):
-            margin = self.criteria.margin_of(name)
-            rule = self._mean(margin, self._alpha, self.scale.get(name, self.scale.get("", 1.0)), bool(name))
-            bet = Bet(Criterion("quality", Margin(margin), self.criteria.alpha), rule, name)
-            if not name or name in present:
-                yield _Line(bet, lambda pair, name=name: self._counts(pair, name), _difference, _mean)  # type: ignore[misc]
-
-    def _mean(self, margin: float, alpha: float, scale: float = 1.0, is_slice: bool = False) -> Rule:
-        harm = -margin / 2 if self.criteria.harm is None else self.criteria.harm * margin / self.criteria.margin
-        minimum = self.criteria.slice_minimum if is_slice else 0
-        return Rule(
+    def _mean(self, each: Tested) -> _Line:
+        """The test of a mean; its policy on harm shrinks with its margin."""
+        criteria = self.criteria
+        harm = -0.5 if criteria.harm is None else criteria.harm / criteria.margin
+        rule = Rule(
             test="mean",
-            margin=margin * scale,
-            alpha=alpha,
-            harm=harm * scale,
-            minimum=minimum,
-            missing=self.criteria.missing,
+            margin=each.judged,
+            alpha=each.alpha,
+            harm=harm * each.judged,
+            minimum=criteria.slice_minimum if each.slice else 0,
+            missing=criteria.missing,
+            power=self._forecast.power_of(each),
         )
+        bet = Bet(Criterion(each.metric, Margin(each.margin), criteria.alpha), rule, each.slice)
+        return _Line(bet, lambda pair: self._counts(pair, each), _difference, _mean)
 
-    def _counts(self, pair: Pair, name: str) -> bool:
-        return (not name or name in pair.item.slices) and self.suite.judge_of(pair.item).kind != SAFETY
-
-    def _safety(self) -> Iterable[_Line]:
-        if any(self.suite.judge_of(item).kind == SAFETY for item in self.suite.items):
-            criterion = Criterion(SAFETY, Margin(self.criteria.safety), self.criteria.alpha)
-            bet = Bet(criterion, self._mean(self.criteria.safety, self.criteria.alpha))
-            yield _Line(bet, lambda pair: self.suite.judge_of(pair.item).kind == SAFETY, _difference, _mean)
+    def _counts(self, pair: Pair, each: Tested) -> bool:
+        is_safety = self.suite.judge_of(pair.item).kind == SAFETY
+        return is_safety == (each.metric == SAFETY) and (not each.slice or each.slice in pair.item.slices)
 
     def _latency(self) -> Iterable[_Line]:
         latency = self.criteria.latency

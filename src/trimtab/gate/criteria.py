@@ -13,6 +13,8 @@ from trimtab.verdict import Margin
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Bound = Annotated[float, msgspec.Meta(ge=0)]
+_FINEST = 1e-4  # a hundredth of a point: 86 million clusters at 10 % flips
+_SUREST = 1e-9
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -70,7 +72,12 @@ class Criteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     def __post_init__(self) -> None:
         for value in (self.margin, self.safety, *(value or self.margin for value in self.slices.values())):
-            Margin(value)
+            if Margin(value).value < _FINEST:
+                raise ConfigError(
+                    f"a margin of {value:g} needs more clusters than anyone has: take {_FINEST:g} or more"
+                )
+        if self.alpha < _SUREST:
+            raise ConfigError(f"an alpha of {self.alpha:g} cannot be computed with: take {_SUREST:g} or more")
         if self.harm is not None and not -self.margin <= self.harm <= self.margin:
             raise ConfigError(f"harm = {self.harm:g} is outside ±margin: -{self.margin / 2:g} is the usual policy")
         if self.length and not (len(self.length) == 2 and 0 <= self.length[0] < 1 < self.length[1]):
@@ -89,5 +96,7 @@ def read(path: Path) -> Criteria:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}; name the file with --criteria") from error
     except msgspec.ValidationError as error:
         raise ConfigError(f"{placed(path, str(error))}; see docs/gate.md for every key") from error
+    except ConfigError as error:  # of a value that is of its type and cannot be all the same
+        raise ConfigError(placed(path, str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error

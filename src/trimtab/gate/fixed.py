@@ -10,7 +10,7 @@ from trimtab.errors import ConfigError, FormatError
 from trimtab.evals.imported import Paired, Result
 from trimtab.gate import scores
 from trimtab.gate.criteria import Criteria
-from trimtab.stats import power
+from trimtab.gate.forecast import power_of
 from trimtab.stats.noninferiority import clustered_bootstrap, newcombe, tango
 from trimtab.verdict import Criterion, Decision, Finding, Margin, Verdict, conclude, digest
 
@@ -113,7 +113,7 @@ def _judged(criterion: Criterion, counts: dict[str, float], name: str, path: tup
         low=low,
         high=high,
         n=n,
-        power=_power(n, margin, squares, alpha),
+        power=power_of(n, margin, squares, alpha),
         counts=counts,
         reason=reason,
         slice=name,
@@ -130,17 +130,6 @@ def _decided(counts: dict[str, float], n: int, passed: bool, harmed: bool) -> tu
     if n < counts["minimum"]:
         return Decision.UNCERTIFIED, f"{n} clusters, {counts['minimum']:g} are the least"
     return (Decision.PROMOTE, "") if passed else (Decision.INCONCLUSIVE, f"{n} clusters do not tell")
-
-
-def _power(n: int, margin: float, flips: float, alpha: float) -> float | None:
-    """The chance that so many clusters promote a candidate that is truly equal, at the flips seen."""
-    if not n or flips < margin * margin:
-        return None
-    low, high = 0.01, 0.999
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power.fixed_n(margin, flips, middle, alpha) <= n else (low, middle)
-    return round(low, 3)
 
 
 def _facts(items: Sequence[Paired]) -> dict[str, float]:

@@ -137,7 +137,7 @@ class _Run:
         self._plan, self._journal, self._on_progress = plan, journal, on_progress
         self._order = suite.order(plan.source.suite, plan.seed)
         self._items = suite.clusters(plan.source.suite)
-        self._conjunction = Conjunction(plan.criteria, plan.source.suite, len(self._order.clusters), plan.scale)
+        self._conjunction = Conjunction(plan.criteria, plan.source.suite, plan.scale)
         self._outage = Outage(min(max(_PATIENCE, 2 * plan.concurrency), self._conjunction.cap))
         self._halt = ""
         self._looked = 0.0

@@ -55,7 +55,9 @@ def markdown(verdict: Verdict, entry: str = "", picture: str = "", drift: Drift 
         "",
         f"Candidate {_code(names.get('candidate', verdict.candidate[:12]))} against baseline "
         f"{_code(names.get('baseline', verdict.baseline[:12]))} on {_code(names.get('suite', verdict.suite[:12]))}: "
-        f"{verdict.n:,} clusters" + (f" of at most {int(names['cap']):,}." if "cap" in names else "."),
+        f"{verdict.n:,} clusters"
+        + (f" of at most {int(names['cap']):,}" if "cap" in names else "")
+        + (f", planned for a power of {power:.0%}." if (power := _power(verdict)) else "."),
         "",
         *_findings(verdict.findings),
         *_beside(verdict.facts),
@@ -66,6 +68,10 @@ def markdown(verdict: Verdict, entry: str = "", picture: str = "", drift: Drift 
         lines += [f"Evidence for promotion, from first to last cluster: `{plot.spark(path)}`", ""]
     lines += drifting.lines(drift) if drift is not None else []
     return "\n".join(lines + _made(verdict, entry))
+
+
+def _power(verdict: Verdict) -> float | None:
+    return verdict.findings[0].power if verdict.findings else None
 
 
 def _findings(findings: tuple[Finding, ...]) -> list[str]:

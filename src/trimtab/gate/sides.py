@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import aiohttp
 import msgspec
@@ -20,6 +20,8 @@ from trimtab.errors import ConfigError, UpstreamError
 from trimtab.money import PriceTable
 
 _PATIENCE_S = 10.0
+# A bare address has no place to name a variable. Not a provider's own: its key would go to whatever address is typed.
+_KEY_ENV = "TRIMTAB_KEY"
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,17 +66,26 @@ def named(text: str, prompt_file: str = "") -> Side:
 
 
 def _at_url(text: str, url: str, model: str, prompt: tuple[str, str]) -> Side:
-    if not model or not urlsplit(url).hostname:
+    if not model or not (parts := _parts(url)).hostname:
         raise ConfigError(f"'{text}' names no model at an address: write it like http://127.0.0.1:8400/v1#gpt-4o")
-    endpoint = Endpoint(name="only", url=url.rstrip("/"), model=model, key_env=_key_env())
+    if parts.username or parts.password or parts.query:
+        # Addresses end up in reports and in the ledger.
+        raise ConfigError(
+            f"the address of '{model}' holds a key or a query: put the key into {_KEY_ENV}, or use a file"
+        )
+    endpoint = Endpoint(
+        name="only", url=url.rstrip("/"), model=model, key_env=_KEY_ENV if os.environ.get(_KEY_ENV) else ""
+    )
     deployment = Deployment(name="url", endpoints=(endpoint,))
     prices = config.shipped_prices()
     return Side(source=text, deployment=deployment, model=model, prices=prices, prompt=prompt[0], prompt_file=prompt[1])
 
 
-def _key_env() -> str:
-    """A bare address has no place for a key: the variable that OpenAI's own clients read, if it is set."""
-    return "OPENAI_API_KEY" if os.environ.get("OPENAI_API_KEY") else ""
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # a bracket left open
+        return urlsplit("")
 
 
 def _prompt(file: str) -> str:

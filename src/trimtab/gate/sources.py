@@ -21,7 +21,7 @@ from trimtab.gate.sides import Side, prompted
 from trimtab.money import Usage
 
 ARENA = "arena:"
-_SESSIONS = 1000
+_SESSIONS, _MOST = 1000, 100_000
 
 
 class Asker(Protocol):
@@ -89,6 +89,8 @@ class Dealership:
             split, count, seed = words[0], int(words[1]) if words[1:] else _SESSIONS, int((words[2:] or ["0"])[0])
         except ValueError as error:
             raise ConfigError(f"'{text}' is no suite of the arena: write it like arena:test:500:0") from error
+        if len(words) > 3 or count > _MOST:
+            raise ConfigError(f"'{text}' is no suite of the arena: give a split, at most {_MOST:,} sessions and a seed")
         self._tasks = {task.id: task for task in tasks.draw(split, count, seed)}
         items = [
             Item(task.id, task.id, {"task": msgspec.to_builtins(task)}, True, (task.family,))
