@@ -83,12 +83,12 @@ def asked(candidate, baseline=200):
 def test_the_baseline_answers_where_the_candidate_fails(failure):
     reply, notes = asked(failure)
     assert (reply.status, reply.body) == (200, b"old")
-    assert notes.rescued and notes.endpoint.name == "old" and notes.tags()["trimtab.rescued"] == "true"
+    assert notes.endpoint.name == "old" and notes.tags()["trimtab.rescued"] == "true"
 
 
 def test_a_candidate_that_answers_is_not_rescued():
     reply, notes = asked(200)
-    assert reply.body == b"new" and not notes.rescued and "trimtab.rescued" not in notes.tags()
+    assert reply.body == b"new" and "trimtab.rescued" not in notes.tags()
 
 
 def test_where_both_fail_the_client_hears_the_baseline():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,12 +16,9 @@ from trimtab.gateway.live import Live
 from trimtab.money import Cost, Usage
 from trimtab.trace import Call, EndState
 
-_NO_MARKS: Mapping[str, str] = {}
-
 
 class Account:
-    """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded; `marks`
-    are tags of ours that it gets."""
+    """Facts of one exchange. `size` is about the bytes its bodies hold; `response` the answer to be recorded."""
 
     def __init__(self, live: Live, headers: http.Headers) -> None:
         self.started_ns = time.time_ns()
@@ -32,7 +28,6 @@ class Account:
         self.deployment = live.serving.deployment.name
         self.headers = tuple(headers)
         self.notes = Notes()
-        self.marks: Mapping[str, str] = _NO_MARKS
         self.body = b""
         self.key = ""
         self.operation = "chat"
@@ -118,7 +113,7 @@ class Account:
         """The finished call."""
         who = self.who or attribution.of(self.headers, None)
         nanodollars, table = self.cost()
-        marks = {**self.marks, "trimtab.key": self.key} if self.key else self.marks
+        key = {"trimtab.key": self.key} if self.key else {}
         given = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")}
         return Call(
             id=self.id,
@@ -132,7 +127,7 @@ class Account:
             agent=who.agent,
             session=who.session,
             user=who.user,
-            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **marks},
+            tags={**given, **{name: self._scrubbed(held) for name, held in self.notes.tags().items()}, **key},
             operation=self.operation,
             endpoint=self.notes.endpoint.name if self.notes.endpoint else "",
             deployment=self.deployment,

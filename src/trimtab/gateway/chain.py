@@ -25,13 +25,12 @@ log = logging.getLogger("trimtab.gateway")
 
 
 class Notes:
-    """What happened to one request on its way; the only part of it that changes.
+    """What happened to one request on its way; the only part of it that changes. `marks` are tags of ours.
 
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
     is still open of the upstream's streams; `source` is a translated answer as its provider gave it;
-    `cache` is "off", or what a step that keeps answers found: "hit" or "miss"; `rescued`: the candidate of a rollout
-    failed, and the baseline answered for it.
+    `cache` is "off", or what a step that keeps answers found: "hit" or "miss".
     """
 
     def __init__(self) -> None:
@@ -40,11 +39,11 @@ class Notes:
         self.endpoint: Endpoint | None = None
         self.attempts: list[str] = []
         self.fallback = False
+        self.marks: dict[str, str] = {}
         self.on_end: Callable[[EndState], None] | None = None
         self.closers: list[Callable[[], None]] = []
         self.source: Answer | Reading | None = None
         self.cache = "off"
-        self.rescued = False
 
     def tags(self) -> dict[str, str]:
         """What the trace keeps of it: only what is out of the ordinary."""
@@ -53,9 +52,7 @@ class Notes:
             tags["trimtab.attempts"] = ", ".join(self.attempts)
         if self.fallback:
             tags["trimtab.fallback"] = "true"
-        if self.rescued:
-            tags["trimtab.rescued"] = "true"
-        return tags
+        return {**tags, **self.marks} if self.marks else tags
 
     def ended(self, end: EndState) -> None:
         if self.on_end is not None:

@@ -21,7 +21,7 @@ from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
 from trimtab.gateway.stream import Relay
-from trimtab.gateway.trial import CANDIDATE, Finished, Trial
+from trimtab.gateway.trial import CANDIDATE, RESCUED, Finished, Trial
 from trimtab.trace import Call, EndState
 
 # After [DONE] an upstream has this long to close in good order, so that its connection can be used again.
@@ -168,7 +168,7 @@ class Exchange:
         self.serving = trial.serving_for(head.model, who)
         account.deployment = self.serving.deployment.name
         if self.serving is trial.candidate:
-            account.marks = {CANDIDATE: trial.id}
+            account.notes.marks[CANDIDATE] = trial.id
 
     async def pass_on(self, reply: Reply) -> EndState:
         """A plain answer or the upstream's error, byte for byte."""
@@ -292,6 +292,7 @@ class Exchange:
         account = self.account
         if account.head is None or account.who is None:
             return
+        rescued = RESCUED in account.notes.marks
         finished = Finished(
             call=call,
             body=account.body,
@@ -301,7 +302,7 @@ class Exchange:
             dialect=self.dialect,
             query=self.scope.get("query_string", b"").decode("latin-1"),
             response=account.response,
-            by_candidate=self.serving is trial.candidate and not account.notes.rescued,
-            rescued=account.notes.rescued,
+            by_candidate=self.serving is trial.candidate and not rescued,
+            rescued=rescued,
         )
         trial.on_finished(finished)

@@ -166,9 +166,9 @@ class Shadows:
         account.deployment = other.deployment.name
         account.operation = finished.dialect.operation
         account.body, account.head = finished.body, finished.head
-        fresh = ids.digits(48)
+        # A trace of its own: what it costs is not the cost of the client's work.
         account.who = msgspec.structs.replace(
-            finished.who, trace_id=fresh[:32], span_id=fresh[32:], parent_id=None, workflow=WORKFLOW, carried=""
+            finished.who, trace_id=account.id, span_id=ids.digits(16), parent_id=None, workflow=WORKFLOW, carried=""
         )
         return account
 

@@ -18,8 +18,9 @@ from trimtab.gateway.serving import Serving, share_of
 from trimtab.gateway.wire import Head
 from trimtab.trace import Call, Payload
 
-# The tag of a call that the candidate served, and of one that was asked a second time; both name the rollout.
-CANDIDATE, SHADOW = "trimtab.candidate", "trimtab.shadow"
+# The tags of a call that is the candidate's, and of one that was asked a second time, both with the rollout; and of one
+# in which the baseline answered for the candidate.
+CANDIDATE, SHADOW, RESCUED = "trimtab.candidate", "trimtab.shadow", "trimtab.rescued"
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -111,7 +112,8 @@ def backed(candidate: Serving, baseline: Serving) -> Serving:
         if endpoint is not None:
             turned = msgspec.structs.replace(request, endpoint=endpoint, deployment=baseline.deployment)
             reply = await baseline.chain(turned)
-            request.notes.rescued = reply.status < 400
+            if reply.status < 400:
+                request.notes.marks[RESCUED] = "true"
         if reply is None:
             raise failure or UpstreamFailed("nobody answered: ask again", status=502, code="upstream_unreachable")
         return reply
