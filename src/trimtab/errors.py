@@ -11,6 +11,7 @@ TrimtabError
 ├── UpstreamError        a model server did not answer as it should
 ├── ModelError           a model folder is missing, broken or of an unknown shape
 ├── RequestRefused       a request cannot be served; carries the HTTP status and the field at fault
+├── NotProven            a rollout may not go further: no verdict in the ledger allows it
 └── ArenaError           the dealership cannot run what it was asked to
 """
 
@@ -109,3 +110,9 @@ class ArenaError(TrimtabError):
     """The dealership cannot run what it was asked to."""
 
     exit_code = 10
+
+
+class NotProven(TrimtabError):
+    """A rollout may not go further: no verdict in the ledger allows it."""
+
+    exit_code = 11

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,12 +41,16 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Used(msgspec.Struct):
-    """What one session has used so far."""
+    """What one session has used so far. `by_server` has the tokens (input, output, cached) by who answered, as the
+    gateway and the answer name it: (endpoint, model). `slowest_first_s` is the longest wait for a stream's first chunk.
+    """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    slowest_first_s: float = 0.0
+    by_server: dict[tuple[str, str], tuple[int, int, int]] = {}
 
 
 class Function(msgspec.Struct):
@@ -84,6 +89,7 @@ class Answer(msgspec.Struct):
 
     choices: list[Choice]
     usage: Usage | None = None
+    model: str | None = None
 
 
 class Caller:
@@ -93,6 +99,7 @@ class Caller:
         self._http, self._target, self._session, self._note = http, target, session, note
         self.trace_id = secrets.token_hex(16)
         self._span = secrets.token_hex(8)
+        self._endpoint = ""
         self.used = Used()
 
     async def act(self, agent: str, messages: list[Message], schemas: list[dict[str, Any]]) -> Message:
@@ -112,7 +119,7 @@ class Caller:
             reason = _line(str(error)) or type(error).__name__
             raise UpstreamError(f"{self._target.url} does not answer: {reason}") from error
         answer = _checked(whole)
-        self._count(answer.usage or Usage())
+        self._count(answer.usage or Usage(), answer.model or "")
         message = _message(whole, answer.choices[0].message)
         self._note(_action(agent, message))
         return message
@@ -131,22 +138,41 @@ class Caller:
         """The whole answer as JSON, of whatever shape."""
         url = self._target.url.rstrip("/") + "/chat/completions"
         timeout = aiohttp.ClientTimeout(total=self._target.timeout_s)
+        began = time.perf_counter()
         async with self._http.post(url, json=body, headers=headers, timeout=timeout) as response:
             if response.status != 200:
                 raise UpstreamError(f"{url} answered {response.status}: {_reason(await response.read())}")
-            return await _streamed(response) if body.get("stream") else _decoded(await response.read())
+            self._endpoint = response.headers.get("x-trimtab-endpoint", "")
+            return (
+                await _streamed(response, self._first(began)) if body.get("stream") else _decoded(await response.read())
+            )
 
-    def _count(self, usage: Usage) -> None:
+    def _first(self, began: float) -> Callable[[], None]:
+        def heard() -> None:
+            self.used.slowest_first_s = max(self.used.slowest_first_s, time.perf_counter() - began)
+
+        return heard
+
+    def _count(self, usage: Usage, model: str) -> None:
+        cached = (usage.prompt_tokens_details or Cached()).cached_tokens or 0
+        tokens = usage.prompt_tokens or 0, usage.completion_tokens or 0, cached
         self.used.calls += 1
-        self.used.input_tokens += usage.prompt_tokens or 0
-        self.used.output_tokens += usage.completion_tokens or 0
-        self.used.cached_tokens += (usage.prompt_tokens_details or Cached()).cached_tokens or 0
+        self.used.input_tokens += tokens[0]
+        self.used.output_tokens += tokens[1]
+        self.used.cached_tokens += tokens[2]
+        server = self._endpoint, model
+        before = self.used.by_server.get(server, (0, 0, 0))
+        self.used.by_server[server] = before[0] + tokens[0], before[1] + tokens[1], before[2] + tokens[2]
 
 
-async def _streamed(response: aiohttp.ClientResponse) -> Any:
+async def _streamed(response: aiohttp.ClientResponse, on_first: Callable[[], None]) -> Any:
     """A streamed answer put together; an error event or an end before the finish reason is an UpstreamError."""
     splitter, assembly = sse.Splitter(), Assembly()
+    heard = False
     async for data in response.content.iter_any():
+        if not heard:
+            heard = True
+            on_first()
         for event in splitter.feed(data):
             text = sse.data(event)
             if text is None or text.strip() == b"[DONE]":

@@ -117,7 +117,7 @@ class Run:
             active = self.active[name] = Active(name, task.family, time.perf_counter())
             caller = Caller(http, self.target, name, lambda action: setattr(active, "action", action))
             active.caller = caller
-            session = await _judged(task, trial, caller)
+            session = await judged(task, trial, caller)
             del self.active[name]
         session = msgspec.structs.replace(session, waited_s=waited)
         self.sessions.append(session)
@@ -125,7 +125,7 @@ class Run:
             on_end(session)
 
 
-async def _judged(task: Task, trial: int, caller: Caller) -> Session:
+async def judged(task: Task, trial: int, caller: Caller) -> Session:
     """Play one task and hold it against the oracle's session."""
     expected = await solved_by_oracle(task)
     started = time.perf_counter()

@@ -17,9 +17,16 @@ NOUNS = {
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
     "keys": "make, list and end the virtual keys that limit who may call and spend",
+    "gate": "prove that a candidate is no worse than what serves now, before it goes live",
+    "rollout": "let a proven candidate take the traffic step by step, and take it back",
+    "ledger": "list and verify the record of estimates, verdicts, rollouts and savings",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }
+
+
+# Where the codes below are decisions, a command line that cannot be understood has another than argparse's 2.
+USAGE_ERROR = {"gate": 3}
 
 
 def parser(noun: str | None) -> argparse.ArgumentParser:
@@ -39,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 on success, the error's `exit_code` with one line on stderr otherwise, 130 on Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     noun = next((word for word in words if not word.startswith("-")), None)
-    args = parser(noun or "").parse_args(words)
+    try:
+        args = parser(noun or "").parse_args(words)
+    except SystemExit as end:
+        raise SystemExit(USAGE_ERROR.get(noun or "", end.code) if end.code == 2 else end.code) from None
     try:
         return int(args.run(args) or 0)
     except TrimtabError as error:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trimtab.config import Settings
+    from trimtab.gateway.chain import Call
+    from trimtab.gateway.chat import Services
+    from trimtab.gateway.trial import Watch
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         print(f"recording '{kept.record}' into {kept.folder}; Ctrl-C drains and stops", flush=True)
 
     lifeline = sys.stdin.fileno() if args.attached else None
-    service = server.Service(settings, doors, ready, args.config, lifeline)
+    service = server.Service(
+        settings, doors, ready, args.config, lifeline, watching=functools.partial(_watch, settings)
+    )
     workers = args.workers or settings.gateway.workers
     if workers > 1:
         from trimtab.gateway.supervisor import Supervisor
@@ -51,3 +61,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         server.run(service)
     return 0
+
+
+def _watch(settings: Settings, services: Services, tail: Call) -> Watch:
+    """The one upward door for rollouts: the gateway itself knows no statistics."""
+    from trimtab.rollout.door import Door
+
+    return Door(Path(settings.store.folder), services, tail)

@@ -166,7 +166,7 @@ class Account:
 
     def _scrubbed(self, text: str) -> str:
         """`text` without the client's own keys and the endpoints', should a server or a step have echoed them."""
-        ours = map(disclosure.key_of, self.live.serving.deployment.endpoints)
+        ours = map(disclosure.key_of, self.live.endpoints)
         return disclosure.struck(text, [*disclosure.keys_in(self.headers), *ours])
 
 

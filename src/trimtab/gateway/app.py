@@ -20,6 +20,7 @@ from trimtab.gateway.passthrough import Passthrough, kept_below
 from trimtab.gateway.reload import Reloader
 from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.telemetry.exporter import Exporter
+from trimtab.gateway.trial import Watch
 from trimtab.gateway.upstream import Upstream
 from trimtab.trace import Score
 
@@ -48,6 +49,7 @@ class Gateway:
         self.draining = False
         self.reloader: Reloader | None = None
         self.siblings: Siblings | None = None
+        self.watch: Watch | None = None
         # In this process; that of several workers is in their recording process.
         self.exporter: Exporter | None = None
         watched: dict[str, dict[str, Handler]] = {
@@ -126,7 +128,7 @@ class Gateway:
 
     async def models(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         key = self.services.limits.identify(scope["headers"])
-        known = self.services.live.serving.deployment.models
+        known = self.services.live.models
         names = [name for name in known if key is None or key.allows(name)]
         data = [{"id": name, "object": "model", "created": self.started, "owned_by": "trimtab"} for name in names]
         await http.send_json(send, 200, {"object": "list", "data": data})

@@ -25,7 +25,7 @@ log = logging.getLogger("trimtab.gateway")
 
 
 class Notes:
-    """What happened to one request on its way; the only part of it that changes.
+    """What happened to one request on its way; the only part of it that changes. `marks` are tags of ours.
 
     `attempts` has "endpoint:outcome" of each try, the outcome a status or a code; `fallback` says whether another
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
@@ -40,6 +40,7 @@ class Notes:
         self.endpoint: Endpoint | None = None
         self.attempts: list[str] = []
         self.fallback = False
+        self.marks: dict[str, str] = {}
         self.on_end: Callable[[EndState], None] | None = None
         self.closers: list[Callable[[], None]] = []
         self.source: Answer | Reading | None = None
@@ -53,7 +54,7 @@ class Notes:
             tags["trimtab.attempts"] = ", ".join(self.attempts)
         if self.fallback:
             tags["trimtab.fallback"] = "true"
-        return tags
+        return {**tags, **self.marks} if self.marks else tags
 
     def ended(self, end: EndState) -> None:
         if self.on_end is not None:

@@ -21,7 +21,8 @@ from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Meter
 from trimtab.gateway.recorder import Recorder
 from trimtab.gateway.stream import Relay
-from trimtab.trace import EndState
+from trimtab.gateway.trial import CANDIDATE, RESCUED, Finished, Trial
+from trimtab.trace import Call, EndState
 
 # After [DONE] an upstream has this long to close in good order, so that its connection can be used again.
 _DRAIN_S = 0.25
@@ -49,6 +50,7 @@ class Exchange:
         self.services = services
         self.dialect = dialect
         self.serving = services.live.serving
+        self.trial: Trial | None = None
         self.account = Account(services.live, scope["headers"])
         self.account.operation = dialect.operation
         self.scope = scope
@@ -140,6 +142,8 @@ class Exchange:
         finally:
             account.who = who = account.attributed()
         guard.check_choices(head.n, account.live.bounds.max_n)
+        if (trial := account.live.trial) is not None and trial.baseline is self.serving:
+            self.enter(trial, head, who)
         endpoint = self.serving.endpoint_for(head.model, who.trace_id, self.dialect.spoken_by)
         if endpoint is None:
             known = ", ".join(self.serving.deployment.models)
@@ -156,6 +160,14 @@ class Exchange:
             dialect=self.dialect,
             query=self.scope.get("query_string", b"").decode("latin-1"),
         )
+
+    def enter(self, trial: Trial, head: wire.Head, who: attribution.Attribution) -> None:
+        """Take part in `trial`: from now on this is a call of one of its two sides."""
+        self.trial, account = trial, self.account
+        self.serving = trial.serving_for(head.model, who)
+        account.deployment = self.serving.deployment.name
+        if self.serving is trial.candidate:
+            account.notes.marks[CANDIDATE] = trial.id
 
     async def pass_on(self, reply: Reply) -> EndState:
         """A plain answer or the upstream's error, byte for byte."""
@@ -272,3 +284,25 @@ class Exchange:
         services.meter.step_errors.add(amount=len(account.notes.step_errors))
         request = account.body if account.head is not None else None
         services.recorder.submit(call, request, account.response, account.size + len(account.body))
+        if self.trial is not None:
+            self.report(self.trial, call)
+
+    def report(self, trial: Trial, call: Call) -> None:
+        """Tell whoever watches the trial how this ended."""
+        account = self.account
+        if account.head is None or account.who is None:
+            return
+        rescued = RESCUED in account.notes.marks
+        finished = Finished(
+            call=call,
+            body=account.body,
+            head=account.head,
+            headers=account.headers,
+            who=account.who,
+            dialect=self.dialect,
+            query=self.scope.get("query_string", b"").decode("latin-1"),
+            response=account.response,
+            by_candidate=self.serving is trial.candidate and not rescued,
+            rescued=rescued,
+        )
+        trial.on_finished(finished)

@@ -5,15 +5,12 @@ The one upward door of the house: a step's `serve` half is loaded by name, becau
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import logging
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import msgspec
 
 from trimtab.config import GatewaySettings
 from trimtab.deployment import Deployment, StepSpec
@@ -22,6 +19,8 @@ from trimtab.errors import ConfigError
 from trimtab.gateway.chain import Call, Step, fold
 from trimtab.gateway.disclosure import key_of
 from trimtab.gateway.pool import address_of
+from trimtab.gateway.serving import Serving
+from trimtab.gateway.trial import Trial
 from trimtab.money import PriceTable
 
 log = logging.getLogger("trimtab.gateway")
@@ -31,38 +30,12 @@ _MAX_WARNED = 1000
 _LOADING = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
-class Serving(msgspec.Struct, frozen=True):
-    """One Deployment made ready: its steps loaded and folded round the upstream call."""
-
-    deployment: Deployment
-    chain: Call
-
-    def endpoint_for(self, model: str, trace_id: str, dialect: str = "chat") -> Endpoint | None:
-        """The endpoint for `model`: by route; under a split, by share, the same one for every call of a trace.
-
-        Where the same server is also an endpoint that speaks `dialect`, it is asked in that.
-        """
-        chosen = self._by_share(model, trace_id)
-        return chosen if chosen is None or chosen.dialect == dialect else self.deployment.twin(chosen, dialect)
-
-    def _by_share(self, model: str, trace_id: str) -> Endpoint | None:
-        routed = self.deployment.endpoint_for(model)
-        split = self.deployment.split
-        if routed is None or not split:
-            return routed
-        point = int.from_bytes(hashlib.blake2b(trace_id.encode(), digest_size=8).digest(), "big") / 2**64
-        for endpoint in self.deployment.endpoints:
-            point -= split.get(endpoint.name, 0.0)
-            if point < 0:
-                return endpoint
-        return routed
-
-
 class Live:
     """Holds what is served; `swap` replaces it or refuses and changes nothing.
 
     `tail` is the upstream call, `folder` the store's, where steps find their artefacts. `bounds` are the limits
-    that every connection and request looks up here, because they too may change while serving.
+    that every connection and request looks up here, because they too may change while serving. A `trial` of what is
+    served against another Deployment is begun, changed and ended by one assignment, too.
     """
 
     def __init__(self, deployment: Deployment, prices: PriceTable, tail: Call, folder: Path) -> None:
@@ -74,6 +47,24 @@ class Live:
         self._folder = folder
         self._unpriced: set[str] = set()
         self.serving = self.ready(deployment)
+        self.trial: Trial | None = None
+
+    @property
+    def main(self) -> Serving:
+        """What serves who is of no session: the Deployment, or the candidate that has taken all of its traffic."""
+        trial, serving = self.trial, self.serving
+        return trial.candidate if trial is not None and trial.share >= 1 and trial.baseline is serving else serving
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model name a client may ask for."""
+        return tuple(dict.fromkeys((*self.main.deployment.models, *self.serving.deployment.models)))
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All that may be asked now."""
+        trial, endpoints = self.trial, self.serving.deployment.endpoints
+        return endpoints if trial is None else (*endpoints, *trial.candidate.deployment.endpoints)
 
     def ready(self, deployment: Deployment) -> Serving:
         """`deployment` made ready but not yet served; ConfigError where a step or a key is missing. May take long."""
@@ -81,8 +72,8 @@ class Live:
             raise ConfigError(f"deployment '{deployment.name}' has no endpoints: give it at least one")
         for endpoint in deployment.endpoints:
             check(endpoint)
-        steps = [(spec.lever, load(spec, self._folder)) for spec in deployment.steps]
-        return Serving(deployment, fold(steps, self._tail))
+        steps = tuple((spec.lever, load(spec, self._folder)) for spec in deployment.steps)
+        return Serving(deployment, fold(steps, self._tail), steps)
 
     def swap(self, deployment: Deployment) -> None:
         """Serve `deployment` from the next request on."""

@@ -32,6 +32,9 @@ class Meter:
         self.ledger_busy = Counter("trimtab_ledger_busy_total", "Times the key database was held by another process.")
         self.uncharged = Counter("trimtab_uncharged_total", "Calls never charged to their keys: no key database.")
         self.refused = Counter("trimtab_connections_refused_total", "Clients refused before they asked, by reason.")
+        self.shadows = Counter("trimtab_shadow_calls_total", "Calls asked a second time for a rollout, by their end.")
+        self.shadow_drops = Counter("trimtab_shadow_dropped_total", "Calls not asked a second time, by reason.")
+        self.shadow_cost = Counter("trimtab_shadow_cost_usd_total", "Cost of calls asked a second time, US dollars.")
         self.counters: list[Counter] = []
         self.gauges: list[Gauge] = []
         # Lines that others write themselves.

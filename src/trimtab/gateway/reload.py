@@ -17,8 +17,9 @@ import msgspec
 from trimtab import config
 from trimtab.config import Settings
 from trimtab.errors import ConfigError, TrimtabError
-from trimtab.gateway.live import Live, Serving
+from trimtab.gateway.live import Live
 from trimtab.gateway.metrics import Counter, Gauge, Meter
+from trimtab.gateway.serving import Serving
 from trimtab.gateway.telemetry import collector
 
 log = logging.getLogger("trimtab.gateway")

@@ -21,6 +21,7 @@ import uvicorn
 from trimtab.config import Settings, StoreSettings
 from trimtab.errors import ConfigError, PortInUse
 from trimtab.gateway.app import Gateway
+from trimtab.gateway.chain import Call as Chain
 from trimtab.gateway.chat import Services
 from trimtab.gateway.connection import Connection
 from trimtab.gateway.disclosure import LogFilter
@@ -35,6 +36,7 @@ from trimtab.gateway.recorder import Recorder, Writer
 from trimtab.gateway.reload import Reloader
 from trimtab.gateway.siblings import Siblings
 from trimtab.gateway.telemetry.exporter import Exporter, exporting
+from trimtab.gateway.trial import Watch
 from trimtab.gateway.upstream import Upstream
 
 _LOOPBACK = "127.0.0.1"
@@ -60,7 +62,8 @@ class Doors(msgspec.Struct, frozen=True):
 class Service(msgspec.Struct, frozen=True):
     """What one process serves with. `on_ready` is called once requests are taken; changes of the file `config` are
     swapped in; the end of what `lifeline`, a file descriptor, can be read from stops it. `shared`
-    is the folder that the workers of one gateway share; None where there is one process alone."""
+    is the folder that the workers of one gateway share; None where there is one process alone. `watching` makes who
+    watches the rollouts of this process."""
 
     settings: Settings
     doors: Doors
@@ -68,6 +71,7 @@ class Service(msgspec.Struct, frozen=True):
     config: Path | None = None
     lifeline: int | None = None
     shared: Path | None = None
+    watching: Callable[[Services, Chain], Watch] | None = None
 
     @property
     def records(self) -> bool:
@@ -116,8 +120,8 @@ def assemble(settings: Settings, shared: Path | None = None) -> Gateway:
     live = Live(settings.deployment(), settings.price_table(), failover.send, folder)
     live.bounds = settings.gateway
     limits = Limits(settings.gateway, folder, meter, shared=shared is not None)
-    meter.know(lambda: live.serving.deployment.endpoints)
-    exporter = Exporter(settings.telemetry, lambda: live.serving.deployment.endpoints) if shared is None else None
+    meter.know(lambda: live.endpoints)
+    exporter = Exporter(settings.telemetry, lambda: live.endpoints) if shared is None else None
     gateway = Gateway(Services(live, recorder_of(settings.store, shared, exporter), meter, limits), upstream)
     gateway.export(settings.telemetry, exporter)
     if shared is not None:
@@ -157,6 +161,8 @@ class Server(uvicorn.Server):
             self._watches.append(asyncio.ensure_future(self.gateway.siblings.run()))
         if self.gateway.reloader is not None:
             self._watches.append(asyncio.ensure_future(self.gateway.reloader.run()))
+        if self.gateway.watch is not None:
+            await asyncio.to_thread(self.gateway.watch.start, asyncio.get_running_loop())
         self.service.on_ready()
 
     def drain(self) -> None:
@@ -247,7 +253,10 @@ def run(service: Service) -> None:
     if service.config is not None:
         gateway.reloader = Reloader(service.config, service.settings, services.live, services.meter)
         gateway.reloader.on_taken = gateway.taken
-    strike = LogFilter(lambda: services.live.serving.deployment.endpoints)
+    if service.watching is not None:
+        # With breakers of its own: what is asked beside the traffic closes no endpoint to it.
+        gateway.watch = service.watching(services, Failover(Interpreter(gateway.upstream.send).send, Meter()).send)
+    strike = LogFilter(lambda: services.live.endpoints)
     for handler in logging.getLogger().handlers:
         handler.addFilter(strike)
     protocol: Any = functools.partial(Connection, services.live, services.meter.refused)
@@ -272,6 +281,8 @@ def run(service: Service) -> None:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(server.serve(sockets=service.doors.sockets))
     finally:
+        if gateway.watch is not None:
+            gateway.watch.close()
         # Where the server ended at once, what was answered is still written and charged.
         services.limits.close()
         services.recorder.close()

@@ -1,0 +1,56 @@
+"""`trimtab ledger`: what was forecast, proven, rolled out and saved, and whether the record is whole."""
+
+from __future__ import annotations
+
+import argparse
+
+from trimtab.cli import storewords
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """`trimtab ledger verify|list`."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verifying = storewords.verb(verbs, "verify", verify, "check every byte, and compute every verdict again")
+    verifying.add_argument("--head", default="", metavar="HASH", help="an entry that must be there, from a report say")
+    listing = storewords.verb(verbs, "list", list_, "entries, one a line")
+    listing.add_argument("--kind", default="", help="only estimate, verdict, rollout or saving")
+    for command in (verifying, listing):
+        command.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def verify(args: argparse.Namespace) -> int:
+    from trimtab.errors import StoreError
+    from trimtab.gate import recompute
+    from trimtab.store.ledger import Ledger
+
+    ledger = Ledger(storewords.folder(args))
+    entries = ledger.entries()
+    if args.head:
+        ledger.find(args.head)
+    verdicts = [entry for entry in entries if entry.kind == "verdict"]
+    for entry in verdicts:
+        if faults := recompute.check(recompute.verdict_of(entry)):
+            raise StoreError(f"entry {entry.number} does not follow from its counts: {'; '.join(faults)}")
+    head = entries[-1].hash if entries else ""
+    if args.json:
+        return storewords.print_json({"entries": len(entries), "verdicts": len(verdicts), "head": head})
+    print(
+        f"{len(entries)} entries are whole, {len(verdicts)} verdicts follow from their counts; the last is {head[:16]}"
+    )
+    return 0
+
+
+def list_(args: argparse.Namespace) -> int:
+    from trimtab.store.ledger import Ledger
+
+    ledger = Ledger(storewords.folder(args))
+    entries = ledger.entries(args.kind)
+    if args.json:
+        return storewords.print_json(entries)
+    for entry in entries:
+        said = entry.body.get("decision") or entry.body.get("stage") or entry.body.get("lever") or ""
+        names = entry.body.get("names") or {}
+        print(f"{entry.hash[:12]}  {entry.at}  {entry.kind:<8}  {said:<12}  {names.get('candidate', '')}")
+    if not entries:
+        print(f"no entries in {ledger.folder}: `trimtab gate run` makes one")
+    return 0
