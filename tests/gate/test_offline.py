@@ -67,7 +67,7 @@ def test_pairs_count_in_the_order_fixed_before_the_run(tmp_path):
     assert set(range(verdict.n)) <= places.keys()
 
 
-def test_a_run_that_was_broken_off_goes_on_to_the_same_verdict(tmp_path):
+def test_a_run_that_was_broken_off_goes_on_to_the_same_verdict_and_under_no_other_terms(tmp_path):
     with serving(base=Model(), near=Model(lost=0.05, gained=0.05)) as endpoint:
         whole = offline.run(plan(tmp_path, endpoint, "near", folder=tmp_path / "whole"))
         asked = len(endpoint.asked)
@@ -84,6 +84,9 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_verdict(tmp_path):
         asked = len(endpoint.asked)
         assert offline.run(going) == again  # and when it has ended nobody is asked
         assert len(endpoint.asked) == asked
+        for terms, told in (({"seed": 1}, "the order changed"), ({"criteria": Criteria()}, "the criteria changed")):
+            with pytest.raises(ConfigError, match=told):
+                offline.run(plan(tmp_path, endpoint, "near", **terms))
 
 
 def test_a_killed_process_goes_on_to_the_same_verdict(tmp_path):
@@ -117,20 +120,6 @@ def test_a_killed_process_goes_on_to_the_same_verdict(tmp_path):
     assert same_but_for_the_time(verdict, whole)
     assert done.returncode == {"promote": 0, "reject": 1, "inconclusive": 2}[whole.decision]
     assert len(entry) == 64
-
-
-@pytest.mark.parametrize(
-    ("terms", "told"),
-    [
-        ({"seed": 1}, "the order changed"),
-        ({"criteria": Criteria(margin=0.09, length=())}, "the criteria changed"),
-    ],
-)
-def test_a_run_does_not_go_on_under_other_terms(tmp_path, terms, told):
-    with serving(base=Model(), same=Model()) as endpoint:
-        offline.run(plan(tmp_path, endpoint, "same"))
-        with pytest.raises(ConfigError, match=told):
-            offline.run(plan(tmp_path, endpoint, "same", **terms))
 
 
 def test_a_baseline_that_changes_under_the_run_is_seen_by_its_answers(tmp_path):
