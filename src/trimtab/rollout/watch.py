@@ -288,7 +288,7 @@ class Watch:
         rollout, evidence = now.rollout, now.evidence
         if rollout.plan.automatic and evidence.decision is Decision.PROMOTE:
             try:
-                steps.forward(register, self._folder, rollout)
+                steps.forward(register, self._folder, rollout, simulate=False)
             except NotProven as error:
                 # What does not allow it now will not do so later.
                 log.warning("%s", error)
