@@ -17,6 +17,7 @@ from trimtab.rollout.evidence import Row, Stream
 from trimtab.rollout.register import Overtaken, Process, Register
 from trimtab.rollout.stages import Plan, Stage
 from trimtab.store.ledger import Ledger
+from trimtab.verdict import fingerprint
 
 
 @pytest.fixture
@@ -154,6 +155,7 @@ def test_what_happened_is_in_the_ledger_once(register, rollout, tmp_path):
         thread.join(30)
     entries = Ledger(tmp_path).entries("rollout")
     assert [entry.body["stage"] for entry in entries] == ["shadow"]
+    assert entries[0].body["candidate"] == fingerprint(NEW) and entries[0].body["names"]["baseline"] == "config"
     assert [event.hash for event in register.events()] == [entries[0].hash]
 
 
