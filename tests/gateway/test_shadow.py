@@ -156,6 +156,12 @@ def test_what_cannot_be_compared_is_not_asked(tmp_path, odd):
     assert wall.run(odd) == [] and not wall.shadows.dropped
 
 
+def test_what_leans_on_an_earlier_answer_of_the_same_server_is_not_asked_of_another(tmp_path):
+    wall = Wall(tmp_path)
+    wall.run(finished("a", previous_response_id="resp_1"), finished("b", previous_response_id=None))
+    assert wall.shadows.dropped == {"state": 1} and len(wall.asked) == 1
+
+
 def test_a_session_is_asked_about_once(tmp_path):
     wall = Wall(tmp_path)
     assert len(wall.run(finished("a"), finished("a"), finished("b"))) == 2
