@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -38,6 +39,12 @@ def deployment(name):
     return Deployment(
         name=name, endpoints=(Endpoint(name=name, url=f"http://{name}/v1", model=name),), routes={"m": name}
     )
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A machine that others use must not look like an event loop that is busy."""
+    monkeypatch.setattr("trimtab.gateway.shadow._BUSY_S", 5.0)
 
 
 class Wall:
@@ -149,6 +156,12 @@ def test_what_cannot_be_compared_is_not_asked(tmp_path, odd):
     assert wall.run(odd) == [] and not wall.shadows.dropped
 
 
+def test_what_leans_on_an_earlier_answer_of_the_same_server_is_not_asked_of_another(tmp_path):
+    wall = Wall(tmp_path)
+    wall.run(finished("a", previous_response_id="resp_1"), finished("b", previous_response_id=None))
+    assert wall.shadows.dropped == {"state": 1} and len(wall.asked) == 1
+
+
 def test_a_session_is_asked_about_once(tmp_path):
     wall = Wall(tmp_path)
     assert len(wall.run(finished("a"), finished("a"), finished("b"))) == 2
@@ -164,6 +177,19 @@ def test_what_there_is_no_room_for_is_dropped_and_counted(tmp_path, bounds, reas
     wall.run(*(finished(f"session {n}", size=size) for n in range(6)))
     assert len(wall.asked) == kept and wall.shadows.dropped[reason] == 6 - kept
     assert f'trimtab_shadow_dropped_total{{reason="{reason}"}} {6 - kept}' in wall.services.meter.text({})
+
+
+def test_a_busy_event_loop_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("trimtab.gateway.shadow._BUSY_S", 0.02)
+    wall = Wall(tmp_path)
+
+    async def ask_while_busy():
+        wall.shadows.ask(wall.trial, finished())
+        asyncio.get_running_loop().call_soon(time.sleep, 0.05)
+        await asyncio.sleep(0.2)
+
+    asyncio.run(ask_while_busy())
+    assert wall.shadows.dropped == {"busy": 1} and wall.asked == []
 
 
 def test_what_is_under_way_at_the_end_is_broken_off(tmp_path):

@@ -44,6 +44,7 @@ class Models:
         self.failing = {}
         self.calls = {}
         self.hanging = ""
+        self.unsteady = 0.0
         self._chance = random.Random(7)
 
     def __call__(self, seen):
@@ -58,6 +59,8 @@ class Models:
         said = told(question)
         if self._chance.random() < self.wrong.get(model, 0):
             said = "I do not know."
+        if self._chance.random() < self.unsteady:
+            said += f" ({self._chance.random()})"
         if not body.get("stream"):
             return Script(body=answer(model, {"role": "assistant", "content": said}), wait_s=wait_s)
         words = [chunk({"content": f"{word} "}, model=model) for word in said.split(" ")]

@@ -104,6 +104,18 @@ def test_a_bad_candidate_is_rejected_in_its_shadow(tmp_path, plan):
         assert "no rollout is under way" in drill.rollout("advance", code=2)
 
 
+@pytest.mark.parametrize(("twice", "decision"), [("true", "promote"), ("false", "reject")])
+def test_models_that_never_say_the_same_twice_need_the_baseline_asked_twice(tmp_path, twice, decision):
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.replace("0.2", "0.3") + f"twice = {twice}\nflips = 0.6\ncap = 600\n")
+    with gateway(tmp_path) as drill:
+        drill.models.unsteady = 0.35
+        with Traffic(drill.process.url, clients=2, pause_s=0.01):
+            drill.start("--plan", str(path))
+            until(lambda: verdicts(drill))
+        assert verdicts(drill) == [("shadow", decision)]
+
+
 def test_nothing_goes_live_without_a_verdict(tmp_path, plan):
     with gateway(tmp_path) as drill:
         drill.start("--plan", plan)

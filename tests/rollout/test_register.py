@@ -17,6 +17,7 @@ from trimtab.rollout.evidence import Row, Stream
 from trimtab.rollout.register import Overtaken, Process, Register
 from trimtab.rollout.stages import Plan, Stage
 from trimtab.store.ledger import Ledger
+from trimtab.verdict import fingerprint
 
 
 @pytest.fixture
@@ -117,6 +118,31 @@ def test_what_a_detectors_state_stands_for_is_dropped(register, rollout):
     assert steps.evidence_of(register, full).n == 16
 
 
+@pytest.mark.parametrize(("values", "simulate"), [("few", True), ("many", True), ("many", False)])
+def test_the_quicker_threshold_is_for_flips_as_they_were_planned(tmp_path, monkeypatch, values, simulate):
+    """More flips than planned get a threshold of their own, or where there is no time for that the proven one."""
+    monkeypatch.setattr("trimtab.rollout.proof.of", lambda folder, rollout: "a hash")
+    begun = steps.start(tmp_path, OLD, NEW, Plan(margin=0.2, twice=True, per=100, false_alarms=0.05, flips=0.3))
+    proven = 100 / 0.05
+    assert 1 < begun.threshold < proven
+    with closing(Register(tmp_path)) as register:
+        canary = steps.forward(register, tmp_path, begun, simulate=simulate)
+        with register.change():
+            for value in {"few": (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0), "many": (1.0, -1.0)}[values] * 10:
+                register.add(canary, Row(Stream.QUALITY, value))
+        full = steps.forward(register, tmp_path, canary, simulate=simulate)
+        used = steps.evidence_of(register, full).detectors[Stream.QUALITY_ALARM].threshold
+    assert ("more than planned" in full.reason) == (values == "many")
+    if values == "few":
+        assert used == begun.threshold
+    else:
+        assert begun.threshold < used < proven if simulate else used == proven
+
+
+def test_who_can_only_lose_is_watched_by_the_proven_threshold(tmp_path):
+    assert steps.start(tmp_path, OLD, NEW, Plan(margin=0.2)).threshold == 0
+
+
 def test_what_happened_is_in_the_ledger_once(register, rollout, tmp_path):
     def settle():
         with closing(Register(tmp_path)) as own:
@@ -129,6 +155,7 @@ def test_what_happened_is_in_the_ledger_once(register, rollout, tmp_path):
         thread.join(30)
     entries = Ledger(tmp_path).entries("rollout")
     assert [entry.body["stage"] for entry in entries] == ["shadow"]
+    assert entries[0].body["candidate"] == fingerprint(NEW) and entries[0].body["names"]["baseline"] == "config"
     assert [event.hash for event in register.events()] == [entries[0].hash]
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -30,6 +31,8 @@ WORKFLOW = "trimtab.shadow"
 # One turn of the event loop that takes longer says that there is enough to do without shadows.
 _BUSY_S = 0.02
 _MOST_CLUSTERS = 100_000
+# What a call says that leans on an earlier answer, which only the server that gave it has.
+_STATE = re.compile(rb'"previous_response_id"\s*:\s*"')
 # Calls whose answers are no answers to compare are not asked again.
 _OPERATIONS = frozenset(("chat", "text_completion"))
 
@@ -111,6 +114,8 @@ class Shadows:
         self._refilled = now
         if len(finished.body) > self._bounds.body_bytes:
             return "large"
+        if _STATE.search(finished.body):
+            return "state"
         if len(self._tasks) >= self._bounds.at_once:
             return "full"
         if self._tokens < 1:
@@ -206,7 +211,7 @@ class _Asking:
                 raise RequestRefused("the model is not served here: add it to the candidate", status=404)
             reply = await chain(request)
             account.status = reply.status
-            end = await self._stream(reply) if reply.chunks is not None else self._plain(reply)
+            end = self._plain(reply) if reply.chunks is None else await self._stream(reply.chunks)
         except TrimtabError as error:
             end = error.end if isinstance(error, UpstreamFailed) else EndState.REFUSED
             account.status, account.error = getattr(error, "status", 500), str(error)
@@ -230,11 +235,11 @@ class _Asking:
         account.response = content
         return EndState.COMPLETE
 
-    async def _stream(self, reply: Reply) -> EndState:
+    async def _stream(self, chunks: AsyncIterator[bytes]) -> EndState:
         account = self._account
         relay = Relay(self._dialect, account.head or wire.Head())
         try:
-            async for data in reply.chunks or ():  # type: ignore[union-attr]
+            async for data in chunks:
                 if account.ttft_ms is None:
                     account.ttft_ms = account.elapsed_ms()
                 account.size += len(data)

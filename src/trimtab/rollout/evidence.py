@@ -16,9 +16,6 @@ from trimtab.stats import detector, power
 from trimtab.stats.detector import ShiryaevRoberts
 from trimtab.verdict import Criterion, Decision, Margin
 
-# Of what clusters' flips are taken to be, where nobody has counted them.
-_FLIPS = 0.1
-
 
 class Stream(enum.StrEnum):
     """QUALITY, ERRORS and LATE are tested for a Verdict; the ALARM streams are watched for a change to the worse, on
@@ -46,15 +43,16 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Evidence:
-    """The tests and detectors of one stage; `take` rows by rising number. `number` is the last one taken."""
+    """The tests and detectors of one stage; `take` rows by rising number. `number` is the last one taken, `threshold`
+    that of the detector of quality (0: the proven one)."""
 
-    def __init__(self, plan: Plan, stage: Stage) -> None:
+    def __init__(self, plan: Plan, stage: Stage, threshold: float = 0.0) -> None:
         self.plan = plan
         self.stage = stage
         self.number = 0
-        self.cap = plan.cap or power.cap(plan.margin, max(_FLIPS, plan.margin**2), alpha=plan.alpha)
+        self.cap = plan.cap or power.cap(plan.margin, max(plan.flips, plan.margin**2), alpha=plan.alpha)
         self.tests = _tests(plan) if stage.concludes else {}
-        self.detectors = _detectors(plan, stage)
+        self.detectors = _detectors(plan, stage, threshold)
         self._failures = 0
         self.tripped = False
 
@@ -148,8 +146,8 @@ def _tests(plan: Plan) -> dict[Stream, Bet]:
     return tests
 
 
-def _detectors(plan: Plan, stage: Stage) -> dict[Stream, ShiryaevRoberts]:
-    """Those of a stage in which the candidate serves; the budget of false alarms is divided among them."""
+def _detectors(plan: Plan, stage: Stage, threshold: float) -> dict[Stream, ShiryaevRoberts]:
+    """Those of a stage in which the candidate serves."""
     limits: dict[Stream, float] = {}
     if stage in (Stage.CANARY, Stage.FULL):
         limits[Stream.ERRORS_ALARM] = plan.errors
@@ -157,6 +155,6 @@ def _detectors(plan: Plan, stage: Stage) -> dict[Stream, ShiryaevRoberts]:
             limits[Stream.LATE_ALARM] = plan.late
     if stage is Stage.FULL:
         limits[Stream.QUALITY_ALARM] = plan.margin
-    # One more part is for failures in a row.
-    each = detector.threshold(plan.false_alarms / (len(limits) + 1), plan.per) if limits else 0.0
-    return {stream: ShiryaevRoberts(limit, each) for stream, limit in limits.items()}
+    proven = detector.threshold(plan.false_alarms, plan.per)
+    own = {Stream.QUALITY_ALARM: threshold or proven}
+    return {stream: ShiryaevRoberts(limit, own.get(stream, proven)) for stream, limit in limits.items()}

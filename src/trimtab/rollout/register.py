@@ -18,6 +18,7 @@ import msgspec
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.rollout.evidence import ALARMS, Row, Stream
 from trimtab.rollout.stages import REGISTER, Rollout, Stage
+from trimtab.verdict import fingerprint
 
 _VERSION = 1
 _WAIT_S = 5.0
@@ -154,7 +155,7 @@ class Register:
             self._db.execute(
                 "INSERT INTO rollouts (id, body) VALUES (?, ?)", (rollout.id, msgspec.json.encode(rollout))
             )
-            self.note(rollout.id, "step", {"stage": rollout.stage.value, "reason": rollout.reason})
+            self.note(rollout.id, "step", _step(rollout))
         self.secure()
 
     def move(self, rollout: Rollout, stage: Stage, reason: str, verdict: str = "") -> Rollout:
@@ -171,8 +172,7 @@ class Register:
             verdict=verdict,
         )
         self._db.execute("UPDATE rollouts SET body = ? WHERE id = ?", (msgspec.json.encode(moved), rollout.id))
-        step = {"from": rollout.stage.value, "stage": stage.value, "reason": reason, "verdict": verdict}
-        self.note(rollout.id, "step", step)
+        self.note(rollout.id, "step", {"from": rollout.stage.value, **_step(moved)})
         return moved
 
     def claim(self, rollout: Rollout, digest: bytes) -> bool:
@@ -329,6 +329,18 @@ class Register:
         if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreBusy(f"another process holds {self.path}: try again")
         return StoreError(f"cannot use {self.path}: {error}; check the folder's permissions and disk")
+
+
+def _step(rollout: Rollout) -> dict[str, Any]:
+    """What the ledger keeps of a step: where to, why, on which verdict, and of which two Deployments."""
+    return {
+        "stage": rollout.stage.value,
+        "reason": rollout.reason,
+        "verdict": rollout.verdict,
+        "baseline": fingerprint(rollout.baseline),
+        "candidate": fingerprint(rollout.candidate),
+        "names": {"baseline": rollout.baseline.name, "candidate": rollout.candidate.name},
+    }
 
 
 def _is_alive(pid: int) -> bool:

@@ -47,7 +47,7 @@ class Round:
     ) -> None:
         plan = rollout.plan
         self.rollout = rollout
-        self.evidence = Evidence(plan, rollout.stage)
+        self.evidence = Evidence(plan, rollout.stage, rollout.threshold)
         self.wants_pairs = True
         self.dropped: Counter[str] = Counter()
         self.models: set[tuple[str, str, str]] = set()

@@ -93,6 +93,11 @@ def make(spec: dict[str, Any] | None) -> Scorer:
     return Judged(wanted, scorers.make(wanted))
 
 
+def is_two_sided(spec: dict[str, Any] | None, twice: bool) -> bool:
+    """Whether a candidate can gain as well as lose by what it is compared with."""
+    return twice if spec is None else spec.get("kind", "exact") not in _COMPARING
+
+
 async def difference(pair: Pair, scorer: Scorer) -> float | None:
     """The pair's score. A candidate that gave no answer lost what the baseline had; a baseline that gave none says
     nothing of the candidate, and no more does a shadow that lacked a key."""

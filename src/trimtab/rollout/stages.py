@@ -64,11 +64,12 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     The mean of candidate − baseline must be above −`margin`, tested at `alpha`; `errors` is the share of the
     candidate's calls that may fail. A call is late beyond `slo_ms` in all or `ttft_ms` to a stream's first token
-    (None: no limit), and the share `late` may be. A stage that has not decided after `cap` clusters (0: 1.6 times the
-    fixed sample at 10 % flips) is inconclusive.
+    (None: no limit), and the share `late` may be. `flips` is the share of answers expected to change. A stage that has
+    not decided after `cap` clusters (0: 1.6 times the fixed sample at those flips) is inconclusive.
 
     The canary serves the share `canary` of sessions. The share `sampled` of calls is asked twice, at most `at_once` at
-    a time and `per_s` a second in each process. After promotion at most `false_alarms` alarms within `per` pairs.
+    a time and `per_s` a second in each process. At most the share `false_alarms` of healthy candidates sets off any one
+    detector within `per` pairs or calls.
     `judge` is the spec of an `evals` judge; None: agreement with the baseline's answer. With `twice` the baseline is
     asked a second time, and what it does not agree with itself on is not held against the candidate. With `automatic`
     a stage that promotes is followed by the next one by itself.
@@ -80,6 +81,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     slo_ms: Positive | None = None
     ttft_ms: Positive | None = None
     late: Share = 0.05
+    flips: Share = 0.1
     cap: Annotated[int, msgspec.Meta(ge=0)] = 0
     canary: Share = 0.1
     sampled: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.1
@@ -98,13 +100,14 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     @property
     def run_of_failures(self) -> int:
         """Failures in a row that trip at once: so many that, at the accepted share of them, the expected number of such
-        runs within `per` calls is below a quarter of `false_alarms` (union bound: per · errors^k)."""
-        return max(2, math.ceil(math.log(self.false_alarms / 4 / self.per) / math.log(self.errors)))
+        runs within `per` calls is below `false_alarms` (union bound: per · errors^k)."""
+        return max(2, math.ceil(math.log(self.false_alarms / self.per) / math.log(self.errors)))
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate on its way. `revision` counts its changes, `since_ns` is the last one's time, `reason` its why;
-    `verdict` is the ledger's hash of what the stage was entered with."""
+    `verdict` is the ledger's hash of what the stage was entered with; `threshold` is that of the last stage's detector
+    of quality (0: the proven one)."""
 
     id: str
     baseline: Deployment
@@ -115,6 +118,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int = 0
     reason: str = ""
     verdict: str = ""
+    threshold: float = 0.0
 
     @property
     def share(self) -> float:

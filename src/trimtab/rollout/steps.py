@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from trimtab import errors
 from trimtab.deployment import Deployment
 from trimtab.errors import ConfigError
 from trimtab.rollout import proof, scoring, stages
-from trimtab.rollout.evidence import Evidence
+from trimtab.rollout.evidence import Evidence, Stream
 from trimtab.rollout.register import Event, Process, Register
 from trimtab.rollout.stages import Plan, Rollout, Stage
+from trimtab.stats import detector
 from trimtab.store.ledger import Ledger
 
 
@@ -36,6 +38,7 @@ def start(folder: Path, baseline: Deployment, candidate: Deployment, plan: Plan)
     errors.require("gate", "numpy")
     scoring.make(plan.judge)
     rollout = stages.begun(baseline, candidate, plan)
+    rollout = msgspec.structs.replace(rollout, threshold=_threshold(plan, plan.flips))
     with closing(Register(folder)) as register:
         register.begin(rollout)
         settle(register, folder)
@@ -50,18 +53,37 @@ def advance(folder: Path, configured: Deployment | None = None) -> Rollout:
         if configured is not None and not stages.same(configured, rollout.baseline):
             raise errors.NotProven(f"rollout {rollout.id} is stale: its baseline is not what is configured; start anew")
         settle(register, folder)
-        return forward(register, folder, rollout)
+        return forward(register, folder, rollout, simulate=True)
 
 
-def forward(register: Register, folder: Path, rollout: Rollout) -> Rollout:
-    """As `advance`, over a register that is open."""
-    stage = rollout.stage.next
+def forward(register: Register, folder: Path, rollout: Rollout, *, simulate: bool) -> Rollout:
+    """As `advance`, over a register that is open. Without `simulate` it takes no second of the processor."""
+    stage, reason = rollout.stage.next, "its verdict allows it"
     found = proof.of(folder, rollout)
+    if stage is Stage.FULL and rollout.threshold and (flips := _flips(register, rollout)) > rollout.plan.flips:
+        # The threshold was simulated for fewer; a serving process has no time to simulate.
+        reason += f"; {flips:.1%} of answers flip, more than planned"
+        rollout = msgspec.structs.replace(rollout, threshold=_threshold(rollout.plan, flips) if simulate else 0.0)
     with register.change():
-        moved = register.move(rollout, stage, "its verdict allows it", found)
+        moved = register.move(rollout, stage, reason, found)
     register.secure()
     settle(register, folder)
     return moved
+
+
+def _threshold(plan: Plan, flips: float) -> float:
+    """That of the detector of quality: simulated for a candidate that gains as often as it loses, and far below the
+    proven one; 0, for the proven one, where it can only lose. Flips that were measured are rounded up to 5 %."""
+    if not scoring.is_two_sided(plan.judge, plan.twice):
+        return 0.0
+    wanted = plan.flips if flips <= plan.flips else min(1.0, math.ceil(flips * 20) / 20)
+    return detector.threshold(plan.false_alarms, plan.per, plan.margin, wanted)
+
+
+def _flips(register: Register, rollout: Rollout) -> float:
+    """The mean square of the differences in a stage: of single answers the share that flips."""
+    rows = [row for row in register.rows(rollout) if row.stream is Stream.QUALITY]
+    return sum(row.value**2 * row.count for row in rows) / max(1, sum(row.count for row in rows))
 
 
 def rollback(folder: Path, reason: str) -> Rollout:
@@ -101,7 +123,7 @@ def under_way(register: Register) -> Rollout:
 
 def evidence_of(register: Register, rollout: Rollout) -> Evidence:
     """All that was seen in the rollout's stage."""
-    evidence = Evidence(rollout.plan, rollout.stage)
+    evidence = Evidence(rollout.plan, rollout.stage, rollout.threshold)
     state = register.kept(rollout)
     if state is not None:
         evidence.resume(state)

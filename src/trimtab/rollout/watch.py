@@ -127,7 +127,9 @@ class Watch:
         """Serve by what the register says, where that or what is configured has changed."""
         live = self._services.live
         now = (register.changes(), live.serving)
-        if now == self._looked and not self._blind and not self._owed:
+        # The same Deployment made ready anew is another one to serve.
+        is_seen = self._looked is not None and now[0] == self._looked[0] and now[1] is self._looked[1]
+        if is_seen and not self._blind and not self._owed:
             return
         rollout = register.latest()
         if self._owed and rollout is not None:
@@ -288,7 +290,7 @@ class Watch:
         rollout, evidence = now.rollout, now.evidence
         if rollout.plan.automatic and evidence.decision is Decision.PROMOTE:
             try:
-                steps.forward(register, self._folder, rollout)
+                steps.forward(register, self._folder, rollout, simulate=False)
             except NotProven as error:
                 # What does not allow it now will not do so later.
                 log.warning("%s", error)
