@@ -37,9 +37,10 @@ def kept(folder: Path) -> Drift | None:
 def lines(found: Drift) -> list[str]:
     """As Markdown."""
     wins = found.wins.rate
+    # Sessions of the arena have no text of their own.
+    spoke = found.baseline.style.distinct or found.candidate.style.distinct
     told = [
-        # Sessions of the arena have no text of their own.
-        f"{found.same:,} of {found.n:,} answers are the same to the letter" if found.baseline.style.compression else "",
+        f"{found.same:,} of {found.n:,} answers are the same to the letter" if spoke else "",
         f"{_flips(found.flips)}",
         "" if wins is None else f"the candidate wins {wins:.1%} of pairs (50 %: neither is better)",
         "" if found.length is None else f"its answers are {found.length:.2f} times as long",
@@ -47,18 +48,22 @@ def lines(found: Drift) -> list[str]:
     if (apart := found.divergence) is not None and apart.kl is not None:
         told.append(f"their next-token distributions are {apart.kl:.4f} nats apart over {apart.n:,} pairs")
     rows = ["### Drift", "", "; ".join(part for part in told if part) + ".", ""]
-    rows += ["| style, at the same length | baseline | candidate |", "|---|--:|--:|"]
+    if spoke:
+        rows += _styles(found)
+    worst = sorted(found.slices.items(), key=lambda held: held[1].gains - held[1].losses)[:_SLICES]
+    if worst:
+        rows += ["| slice | items | gained | lost | flips beyond the baseline's own |", "|---|--:|--:|--:|--:|"]
+        rows += [f"| {_plain(name)} | {f.n} | {f.gains} | {f.losses} | {_excess(f)} |" for name, f in worst]
+    return [*rows, ""]
+
+
+def _styles(found: Drift) -> list[str]:
+    rows = ["| style, at the same length | baseline | candidate |", "|---|--:|--:|"]
     for name in ("compression", "self_repetition", "loops", "distinct"):
         before, after = getattr(found.baseline.style, name), getattr(found.candidate.style, name)
         rows.append(f"| {name.replace('_', ' ')} | {before:.3f} | {after:.3f} |")
-    rows += [
-        f"| {name} | {getattr(found.baseline, name):,} | {getattr(found.candidate, name):,} |"
-        for name in ("declined", "cut")
-    ]
-    worst = sorted(found.slices.items(), key=lambda held: held[1].gains - held[1].losses)[:_SLICES]
-    if worst:
-        rows += ["", "| slice | items | gained | lost | flips beyond the baseline's own |", "|---|--:|--:|--:|--:|"]
-        rows += [f"| {_plain(name)} | {f.n} | {f.gains} | {f.losses} | {_excess(f)} |" for name, f in worst]
+    for name in ("declined", "cut"):
+        rows.append(f"| {name} | {getattr(found.baseline, name):,} | {getattr(found.candidate, name):,} |")
     return [*rows, ""]
 
 
