@@ -11,8 +11,8 @@ TrimtabError
 ├── UpstreamError        a model server did not answer as it should
 ├── ModelError           a model folder is missing, broken or of an unknown shape
 ├── RequestRefused       a request cannot be served; carries the HTTP status and the field at fault
-├── NotProven            a rollout may not go further: no verdict in the ledger allows it
-└── ArenaError           the dealership cannot run what it was asked to
+├── ArenaError           the dealership cannot run what it was asked to
+└── NotProven            a rollout may not go further: no verdict in the ledger allows it
 """
 
 import importlib.util
