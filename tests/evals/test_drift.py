@@ -168,3 +168,8 @@ PROBABILITIES = st.dictionaries(st.sampled_from("abcd"), st.floats(-60, 0), max_
 @given(PROBABILITIES, PROBABILITIES)
 def test_divergence_is_not_negative_and_finite(one, other):
     assert 0 <= divergence.kl(one, other) < math.inf and divergence.kl(one, one) == pytest.approx(0, abs=1e-4)
+
+
+def test_texts_without_words_have_no_style():
+    assert style.of([(), (), ()]) == style.of([]) == style.Style(0.0, 0.0, 0.0, 0.0)
+    assert style.of([("yes",), ()]).compression > 0

@@ -12,7 +12,7 @@ def outcome(name, score, text):
     return Outcome(item=name, cluster=name, slices=("buy",), answer=Answer(text), score=score, total_s=1)
 
 
-@pytest.mark.parametrize("text", ["", "It costs 300 dollars."])
+@pytest.mark.parametrize("text", ["", "yes", "It costs 300 dollars."])
 def test_sessions_without_text_have_no_style(text):
     pairs = [(outcome(str(n), 1, text), outcome(str(n), n % 2, text)) for n in range(20)]
     told = "\n".join(drifting.lines(drift.report(pairs)))

@@ -37,7 +37,7 @@ def of(texts: Sequence[Words]) -> Style:
     whole = "\n".join(" ".join(words) for words in texts).encode(errors="replace")
     shorts = Counter(gram for words in texts for gram in grams(words, _SHORT))
     return Style(
-        compression=len(whole) / len(zlib.compress(whole, 9)) if whole else 0.0,
+        compression=len(whole) / len(zlib.compress(whole, 9)) if any(texts) else 0.0,
         self_repetition=self_repetition(texts),
         loops=sum(map(loops, texts)) / len(texts) if texts else 0.0,
         distinct=len(shorts) / shorts.total() if shorts else 0.0,

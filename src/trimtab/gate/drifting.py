@@ -38,7 +38,7 @@ def lines(found: Drift) -> list[str]:
     """As Markdown."""
     wins = found.wins.rate
     # Sessions of the arena have no text of their own.
-    spoke = found.baseline.style.distinct or found.candidate.style.distinct
+    spoke = found.baseline.style.compression
     told = [
         f"{found.same:,} of {found.n:,} answers are the same to the letter" if spoke else "",
         f"{_flips(found.flips)}",
