@@ -10,7 +10,9 @@ which a busy machine does not lengthen. A million entries take some ten minutes 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -45,11 +47,16 @@ def mixture(real: np.ndarray, count: int, seed: int) -> np.ndarray:
 def timed(look_up: object, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Wall and CPU milliseconds of each call."""
     wall, cpu = [], []
+    # On a machine that others use, the clock shows them; only root may ask to go first, and only while it is timed.
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     for text in texts:
         before = time.perf_counter(), time.process_time()
         look_up(text)
         wall.append(time.perf_counter() - before[0])
         cpu.append(time.process_time() - before[1])
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
     return np.array(wall) * 1e3, np.array(cpu) * 1e3
 
 
@@ -137,7 +144,7 @@ def main() -> int:
             rows.append(large(embed, real, count, asked, args.graphs))
     if args.json:
         args.json.write_text(json.dumps([dict(zip(HEADS, each, strict=True)) for each in rows], indent=1))
-    notes = f"{ASKED} real questions that are not held, one at a time, one thread, all-MiniLM-L6-v2 in INT8."
+    notes = f"{ASKED} real questions that are not held, one at a time, one thread, all-MiniLM-L6-v2 in INT8, at raised priority."
     if args.publish:
         results.publish("cache, look-up", HEADS, rows, notes)
     else:
