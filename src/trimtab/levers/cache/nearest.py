@@ -32,8 +32,8 @@ class Nearest:
         self._asked = -FRESH
         self._indexes, saved = snapshot.load(folder, encoder, dims)
         # Of the partitions in the snapshot only what came after it; of the others all.
-        self._seen = 0
-        while self._take(saved, tuple(self._indexes)) == AT_ONCE:
+        self._seen, known = 0, tuple(self._indexes)
+        while self._take(saved, known) == AT_ONCE:
             pass
         self._seen = max(self._seen, saved)
         self.refresh(now=True)
