@@ -12,7 +12,7 @@ from trimtab.store.traces import TraceReader
 STEP = """
 [[steps]]
 lever = "cache"
-options = {{ semantic = false }}
+options = {{ semantic = false, explore = 0 }}
 """
 OPEN = {"model": "fake-model", "messages": [{"role": "user", "content": "When does the shop open?"}]}
 # As in tests/gateway/test_chat.py: 400 fresh tokens, 600 from the provider's cache, 10 out.

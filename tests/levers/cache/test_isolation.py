@@ -42,7 +42,9 @@ def test_no_answer_crosses_a_partition(tmp_path):
         kinds.append((request(body, key=key, headers=headers, tags=tags, session=session), str(whose), place))
     names = {id(kind[0].body): kind[1] for kind in kinds}
     upstream = Upstream(lambda body, number: completion(upstream.now))
-    cache = serve.make(StepSpec("cache", options={"semantic": False, "admit_per_hour": 1e9}), tmp_path)
+    cache = serve.make(
+        StepSpec("cache", options={"semantic": False, "admit_per_hour": 1e9, "explore": 0, "memory_s": 1e6}), tmp_path
+    )
     chain = fold([("cache", cache)], upstream)
     chance = random.Random(11)
 

@@ -13,7 +13,7 @@ from trimtab.gateway.chain import Reply, UpstreamFailed, fold
 from trimtab.gateway.keys import Key
 from trimtab.levers.cache import serve
 
-EXACT = {"semantic": False}
+EXACT = {"semantic": False, "explore": 0}
 
 
 class Bench:
@@ -161,16 +161,24 @@ def test_the_same_question_at_once_goes_upstream_once(tmp_path, streamed):
         bench = Bench(tmp_path, Upstream(gate=gate))
         asked = [request({**chat(), "stream": streamed}) for _ in range(20)]
         tasks = [asyncio.create_task(_read_through(bench, each)) for each in asked]
-        await asyncio.sleep(0.02)
-        assert len(bench.upstream.asked) == 1
+        await until(lambda: bench.upstream.asked)
         gate.set()
         answers = await asyncio.gather(*tasks)
         assert len(bench.upstream.asked) == 1
-        assert all(b"Answer 1." in answer or b"Answer " in answer for answer in answers)
+        assert all(b"Answer" in answer for answer in answers)
         assert sorted(each.notes.cache for each in asked) == ["hit"] * 19 + ["miss"]
         assert {each.notes.marks.get("trimtab.cache_tier") for each in asked} == {None, "collapsed"}
 
     asyncio.run(scene())
+
+
+async def until(what):
+    """Wait for it, on a machine however busy."""
+    for _ in range(3000):
+        if what():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come")
 
 
 async def _read_through(bench, asked):
@@ -191,9 +199,9 @@ def test_who_waited_for_one_that_failed_asks_himself(tmp_path, kind):
 
         bench = Bench(tmp_path, Upstream(say, gate))
         first = asyncio.create_task(_read_through(bench, request()))
-        await asyncio.sleep(0.01)
+        await until(lambda: bench.upstream.asked)
         second = asyncio.create_task(_read_through(bench, request()))
-        await asyncio.sleep(0.01)
+        await until(lambda: [each.waiting for each in bench.cache._flights._under_way.values()] == [1])
         if kind == "gone":
             first.cancel()
         gate.set()
@@ -209,8 +217,7 @@ def test_who_waits_too_long_asks_himself(tmp_path):
         gate = asyncio.Event()
         bench = Bench(tmp_path, Upstream(gate=gate), wait_s=0.05)
         tasks = [asyncio.create_task(_read_through(bench, request())) for _ in range(2)]
-        await asyncio.sleep(0.3)
-        assert len(bench.upstream.asked) == 2
+        await until(lambda: len(bench.upstream.asked) == 2)
         gate.set()
         await asyncio.gather(*tasks)
 

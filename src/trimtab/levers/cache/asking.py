@@ -32,13 +32,14 @@ class Asked(msgspec.Struct, frozen=True):
     shared_key: str
     life_s: float
     refresh: bool = False
+    trust: str = ""
+    version: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def by_meaning(self) -> bool:
         """Whether another question's answer may do."""
-        return bool(self.question.text) and (
-            self.judged.level is Eligibility.CACHE or (self.judged.level is Eligibility.SESSION)
-        )
+        return bool(self.question.text) and self.judged.level in (Eligibility.CACHE, Eligibility.SESSION)
 
 
 def of(request: Request, options: Options) -> Asked | str:
@@ -65,7 +66,19 @@ def of(request: Request, options: Options) -> Asked | str:
     except (UnicodeEncodeError, msgspec.MsgspecError):
         return "shape"
     life_s = options.lives.changing if _CHANGING.search(read.text) else options.lives.stable
-    return Asked(read, judged, its, key, shared_key, life_s, "no-cache" in wish)
+    tags, said = options.tags, request.who.tags
+    return Asked(
+        question=read,
+        judged=judged,
+        partition=its,
+        key=key,
+        shared_key=shared_key,
+        life_s=life_s,
+        refresh="no-cache" in wish,
+        trust=said.get(tags.trust, ""),
+        version=said.get(tags.corpus, "") or options.corpus or options.version,
+        sources=tuple(name.strip() for name in said.get(tags.sources, "").split("|") if name.strip()),
+    )
 
 
 def cache_control(request: Request) -> str:

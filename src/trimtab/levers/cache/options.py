@@ -28,9 +28,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `alpha` bounds the wrong hits among all hits; `explore` is the share of would-be hits that goes upstream all the
     same, to be compared. `history` is the most turns before the last one for which meanings are compared. `share_from`
-    is the number of tenants that must have had the same answer before any other tenant gets it; 0: never.
-    `wait_s`: so long a request waits for the same one that is under way. `version` and `corpus` part what was kept
-    under another policy or another state of the documents.
+    is the number of tenants that must have had the same answer before any other tenant gets it; 0: never. What was
+    found is given again for `memory_s` without looking whether it was deleted meanwhile. `wait_s`: so long a request
+    waits for the same one that is under way. `version` and `corpus` part what was kept under another policy or another
+    state of the documents.
     """
 
     folder: str = "cache"
@@ -48,6 +49,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share_from: Count = 0
     admit_per_hour: Annotated[float, msgspec.Meta(ge=0)] = 6_000.0
     wait_s: Seconds = 60.0
+    memory_s: Annotated[float, msgspec.Meta(ge=0)] = 0.5
     memory_mb: Annotated[float, msgspec.Meta(gt=0)] = 64.0
     max_request_bytes: Count = 128 * 1024
     max_answer_bytes: Count = 256 * 1024

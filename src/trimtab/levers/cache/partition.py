@@ -45,11 +45,13 @@ for _name, _words in _STOPWORDS.items():
 
 
 class Tags(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The names of the client's tags (`x-trimtab-tags`) that say whose an answer is, and of what it speaks."""
+    """The names of the client's tags (`x-trimtab-tags`) that say whose an answer is, and of what it speaks; `sources`
+    are documents, with `|` between them."""
 
     tenant: str = "tenant"
     trust: str = "trust"
     corpus: str = "corpus"
+    sources: str = "sources"
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ def of(request: Request, asked: Question, judged: Judged, tags: Tags, version: s
     tenant = who.tags.get(tags.tenant, "") or (key.tenant if key is not None else "")
     # A key of the client's own is for one account of the provider: whoever holds another is another.
     own = sorted((name.decode("latin-1"), held.hex()) for name, held in request.headers if name in KEYS)
-    caller = "\0".join((key.name if key is not None else "", digest(own) if own else ""))
+    caller = (key.name if key is not None else "") + (f"\0{digest(own)}" if own else "")
     private = (who.session or who.user or who.trace_id) if judged.private else ""
     parts: dict[str, Any] = {
         "dialect": request.dialect.name,

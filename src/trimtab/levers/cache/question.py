@@ -69,16 +69,6 @@ def read(dialect: str, body: dict[str, Any]) -> Question | None:
     )
 
 
-def tool_names(tools: Any) -> tuple[str, ...]:
-    """The names of the tools that a request or an answer's calls name."""
-    found = []
-    for tool in tools if isinstance(tools, list) else ():
-        function = tool.get("function", tool) if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(name := function.get("name"), str):
-            found.append(name)
-    return tuple(found)
-
-
 def _turns(dialect: str, body: dict[str, Any]) -> list[Any]:
     name = {"chat": "messages", "messages": "messages", "responses": "input", "embeddings": "input"}.get(dialect)
     held = body.get(name or "prompt")
