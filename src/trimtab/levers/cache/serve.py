@@ -41,7 +41,7 @@ def make(spec: StepSpec, folder: Path) -> Cache:
     its = options.read(spec.options)
     state = None
     if spec.artifact:
-        state = (ArtifactStore(folder).get(spec.artifact).folder / STATE).read_bytes()
+        state = (ArtifactStore(folder).get(spec.artifact).folder / STATE).read_bytes() or None
     return Cache(its, Tiers(its, folder / its.folder, state))
 
 

@@ -39,3 +39,7 @@ class Sharing:
         except sqlite3.Error as error:
             raise StoreError(f"what tenants share cannot be noted ({error}): check the cache's folder") from error
         return int(row[0]) >= self._least
+
+    def close(self) -> None:
+        with self._turn:
+            self._connection.close()

@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,12 +40,14 @@ _S = 10**9
 
 
 class Near(NamedTuple):
-    """What the semantic tier looked at: `compare` are the (entry, group) that a fresh answer is compared with."""
+    """What the semantic tier looked at: `compare` are the (entry, group) that a fresh answer is compared with, and
+    `questions` theirs."""
 
     route: Route
     choice: Choice
     vector: np.ndarray
     compare: tuple[tuple[int, int], ...]
+    questions: tuple[str, ...]
 
 
 class Found(NamedTuple):
@@ -71,9 +74,12 @@ class Semantic(NamedTuple):
 
 
 class Tiers:
-    """The rows below `folder`; `state` is what an artefact's policy learned."""
+    """The rows below `folder`; `state` is what an artefact's policy learned. `clock` gives Unix time in ns."""
 
-    def __init__(self, options: Options, folder: Path, state: bytes | None = None) -> None:
+    def __init__(
+        self, options: Options, folder: Path, state: bytes | None = None, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._clock = clock
         self._options = options
         self._folder = folder
         self._state = state
@@ -95,7 +101,7 @@ class Tiers:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             its = _encoder(self._options.encoder)
-            entries = Entries(self._folder, its.version, its.dims)
+            entries = Entries(self._folder, its.version, its.dims, self._clock)
         except (TrimtabError, OSError, RuntimeError, ValueError, ImportError) as error:
             self.broken = f"{type(error).__name__}: {error}"
             log.warning("the cache compares no meanings, only the very same questions hit: %s", error)
@@ -114,7 +120,7 @@ class Tiers:
 
     def _rows(self) -> Entries:
         if self._exact is None:
-            self._exact = Entries(self._folder)
+            self._exact = Entries(self._folder, clock=self._clock)
         return self._exact
 
     def _exactly(self, asked: Asked) -> Found:
@@ -137,7 +143,7 @@ class Tiers:
         route = semantic.routes.of(name)
         choice = route.decide(text, vector, near, lambda question: semantic.encoder.embed([question])[0])
         compare = tuple((near[place].entry, near[place].group) for place in choice.compare)
-        looked = Near(route, choice, vector, compare)
+        looked = Near(route, choice, vector, compare, tuple(near[place].question for place in choice.compare))
         group = next((each.group for each in near if each.entry == choice.entry), None)
         answer = semantic.entries.answer(group) if group is not None else None
         if answer is None or group is None:
@@ -193,7 +199,7 @@ class Tiers:
             route.refit()
 
     def _answer(self, asked: Asked, fresh: Kept) -> Answer:
-        now = time.time_ns()
+        now = self._clock()
         return Answer(
             body=fresh.body,
             dialect=fresh.dialect,
@@ -206,6 +212,18 @@ class Tiers:
             expires_ns=now + int(asked.life_s * _S),
             sources=asked.sources,
         )
+
+    def answers(self) -> int:
+        """How many distinct answers are held."""
+        rows = self._semantic.entries if self._semantic is not None else self._rows()
+        return rows.counts()["answers"]
+
+    def close(self) -> None:
+        for rows in (self._exact, self._semantic.entries if self._semantic is not None else None):
+            if rows is not None:
+                rows.close()
+        if self._sharing is not None:
+            self._sharing.close()
 
     def save(self) -> None:
         """Write down what was learned and the large indexes."""
