@@ -33,12 +33,13 @@ def packed(policy: Policy) -> bytes:
         "moved": list(policy.moved.items()),
         "threshold": policy.threshold if math.isfinite(policy.threshold) else None,
         "closed": policy.closed,
+        "learned": float(metric.learned),
         "counters": [policy.seen, policy.fitted, policy.rang],
         "rarity": [policy.rarity.counts, policy.rarity.n],
         "retired": sorted(policy.retired),
-        "alarm": policy.alarm.evidence,
+        "alarm": [policy.alarm.evidence, policy.alarm.holds],
         "watch": [policy.watch.evidence, policy.watch.held],
-        "curve": None if curve is None else [curve.a, curve.b, list(curve.cover)],
+        "curve": None if curve is None else [curve.a, curve.b, curve.ceiling, list(curve.cover)],
     }
     arrays: dict[str, Any] = {
         "rows": np.array(policy.rows, dtype=np.float64),
@@ -83,17 +84,18 @@ def restore(policy: Policy, words: dict[str, Any], arrays: dict[str, Any]) -> No
     policy.seen, policy.fitted, policy.rang = words["counters"]
     policy.rarity = Rarity(*words["rarity"])
     policy.retired = set(words["retired"])
-    policy.alarm.evidence = words["alarm"]
+    policy.alarm.evidence, policy.alarm.holds = words["alarm"]
     policy.watch.evidence, policy.watch.held = words["watch"]
     if words["curve"] is not None:
-        a, b, cover = words["curve"]
-        policy.curve = Curve(a, b, tuple(cover))
+        a, b, ceiling, cover = words["curve"]
+        policy.curve = Curve(a, b, ceiling, tuple(cover))
     policy.rows = [tuple(row) for row in arrays["rows"].tolist()]
     policy.recent = [tuple(row) for row in arrays["recent"].tolist()]
     policy.right = arrays["right"].tolist()
     policy.tries, policy.rights = arrays["tries"].tolist()
     metric = policy.metric
     metric.members, metric.sums = arrays["members"].tolist(), arrays["sums"].copy()
+    metric.learned = words["learned"]
     metric.scatter = arrays["scatter"].copy()
     metric.means = arrays.get("means", metric.means[:0]).copy()
     if "axes" in arrays:

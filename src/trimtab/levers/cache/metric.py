@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+GROWTH = 1.25  # learn anew when the verified members have grown by this factor
 KEPT = 128  # directions, those that tell groups apart best
 FEWEST = 60  # members of groups of two and more, less the groups, before anything is learned
 
@@ -32,6 +33,7 @@ class Metric:
         self.means: Array = np.zeros((64, 0), dtype=np.float32)
         self.scatter: Array = np.zeros((dims, dims))
         self._waiting: list[Array] = []
+        self.learned = 0.0
         self.axes: Array | None = None  # (dims, kept)
         self.middle: Array = np.zeros(dims, dtype=np.float32)
         self.spread: Array = np.zeros(0, dtype=np.float32)
@@ -93,14 +95,14 @@ class Metric:
         live = np.flatnonzero(n)
         n, sums = n[live], self.sums[live].astype(np.float64)
         freedom = n.sum() - len(live)
-        if freedom < FEWEST or (n > 1).sum() < 5:
+        if freedom < max(FEWEST, GROWTH * self.learned) or (n > 1).sum() < 5:
             return
+        self.learned = freedom
         means = sums / n[:, None]
         within = (self.scatter - (means * n[:, None]).T @ means) / freedom
         share = self.dims / (self.dims + freedom)
         within = (1 - share) * within + share * np.trace(within) / self.dims * np.eye(self.dims)
-        values, vectors = np.linalg.eigh(within)
-        white = vectors / np.sqrt(np.maximum(values, 1e-9))
+        white = np.linalg.inv(np.linalg.cholesky(within + 1e-9 * np.eye(self.dims))).T
         # Centres of large groups are known better: each counts by how much of it is not noise.
         weight = n / (n + 1)
         middle = weight @ means / weight.sum()
@@ -108,7 +110,7 @@ class Metric:
         between = (centres * weight[:, None]).T @ centres / weight.sum() - np.eye(self.dims) * (
             (weight / n).sum() / weight.sum()
         )
-        values, vectors = np.linalg.eigh(between)
+        values, vectors = np.linalg.eigh(between.astype(np.float32))
         best = np.argsort(-values)[:KEPT]
         self.axes = (white @ vectors[:, best]).astype(np.float32)
         self.spread = np.maximum(values[best], 0.01).astype(np.float32)

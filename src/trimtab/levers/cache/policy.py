@@ -64,7 +64,7 @@ class Setting(NamedTuple):
 
     alpha: float = 0.01
     explore: float = 0.02
-    confidence: float = 0.9
+    confidence: float = 0.75
     warm: int = 200
     every: int = 250
     fewest: int = 30
@@ -191,13 +191,14 @@ class Policy:
         if self.curve is None or not math.isfinite(choice.score):
             return False
         forecast = self.curve.wrong(choice.score)
-        if self.alarm.feed(not right, forecast):
+        before = self.watch.held[slot]
+        retired = self.watch.feed(slot, not right, forecast)
+        if self.alarm.feed(not right, forecast, self.watch.held[slot] and not before):
             self.rang += 1
             self.watch.suspect()
-        if self.watch.feed(slot, not right, forecast):
+        if retired:
             self.retired.add(slot)
-            return True
-        return False
+        return retired
 
     def store(self, group: int, vector: Array, question: str) -> None:
         """A question was stored as one of `group`, a known or a new one."""

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+HALF = 2500  # labels, after which one counts half: features were weaker when the cache was young
 LOWEST = -1.0  # scores below tell nothing of hits
-CEILING = 5.5  # log-odds above which scores are not believed further
+CEILING = 5.5  # log-odds above which scores are not believed further, unless failures show up there
+TOP = 5  # failures above the ceiling
 
 
 class Curve(NamedTuple):
@@ -22,11 +24,12 @@ class Curve(NamedTuple):
 
     a: float
     b: float
+    ceiling: float
     cover: tuple[float, float, float]  # var a, cov(a, b), var b
 
     def wrong(self, score: float) -> float:
         """The forecast of one request."""
-        return 1 / (1 + math.exp(min(self.a + self.b * min(score, CEILING), 30.0)))
+        return 1 / (1 + math.exp(min(self.a + self.b * min(score, self.ceiling), 30.0)))
 
     def threshold(self, recent: Array, alpha: float, confidence: float) -> float:
         """The lowest score above which the bound on the share of wrong hits holds; infinity if none.
@@ -37,7 +40,7 @@ class Curve(NamedTuple):
         import numpy as np
 
         r = np.sort(recent)[::-1]
-        capped = np.minimum(r, CEILING)
+        capped = np.minimum(r, self.ceiling)
         wrong = 1 / (1 + np.exp(self.a + self.b * capped))
         slope = wrong * (1 - wrong)
         count = np.arange(1, len(r) + 1)
@@ -50,14 +53,17 @@ class Curve(NamedTuple):
 
 
 def curve(scores: Array, right: Array) -> Curve:
-    """Fitted to labels `right` (n,) of 0 and 1 at held-out scores (n,)."""
+    """Fitted to labels `right` (n,) of 0 and 1 at held-out scores (n,), both in the order of time."""
     import numpy as np
 
     keep = scores > LOWEST
-    s = np.minimum(scores[keep], CEILING)
+    weights = (0.5 ** (np.arange(len(scores))[::-1] / HALF))[keep]
+    failed = np.sort(scores[right == 0])
+    ceiling = max(CEILING, float(failed[-TOP])) if len(failed) >= TOP else CEILING
+    s = np.minimum(scores[keep], ceiling)
     terms = np.stack([np.ones_like(s), s], 1)
-    beta = newton(terms, right[keep], np.ones(len(s)), np.array([0.0, 1.0]), 1e-3, 20)
+    beta = newton(terms, right[keep], weights, np.array([0.0, 1.0]), 1e-3, 20)
     p = 1 / (1 + np.exp(-(terms @ beta)))
-    bend = terms.T @ ((p * (1 - p))[:, None] * terms)
+    bend = terms.T @ ((weights * p * (1 - p))[:, None] * terms)
     cover = np.linalg.inv(bend + 1e-9 * np.eye(2))
-    return Curve(float(beta[0]), float(beta[1]), (float(cover[0, 0]), float(cover[0, 1]), float(cover[1, 1])))
+    return Curve(float(beta[0]), float(beta[1]), ceiling, (float(cover[0, 0]), float(cover[0, 1]), float(cover[1, 1])))
