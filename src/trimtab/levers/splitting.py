@@ -1,5 +1,7 @@
-"""The split that every lever keeps to: what it is fitted on, and what is held out to judge it. By session, so that no
-conversation is on both sides; a session is always on the same one."""
+"""The split that every lever keeps to: what it is fitted on, and what is held out to judge it.
+
+By session, so that no conversation is on both sides, and a session is always on the same one.
+"""
 
 from __future__ import annotations
 

@@ -139,16 +139,21 @@ class Tiers:
         vector = semantic.encoder.embed([text])[0]
         found = semantic.entries.candidates(asked.partition.digest, vector, NEAR)
         near = [Candidate(each.entry, each.group, each.question, each.cosine) for each in found]
-        near = [each for each in near if veto(text, each.question) is None]
         route = semantic.routes.of(name)
         choice = route.decide(text, vector, near, lambda question: semantic.encoder.embed([question])[0])
         compare = tuple((near[place].entry, near[place].group) for place in choice.compare)
         looked = Near(route, choice, vector, compare, tuple(near[place].question for place in choice.compare))
-        group = next((each.group for each in near if each.entry == choice.entry), None)
-        answer = semantic.entries.answer(group) if group is not None else None
-        if answer is None or group is None:
+        served = next((each for each in near if each.entry == choice.entry), None)
+        if served is None:
             return Found(explored=choice.explore, near=looked)
-        return Found(_kept(answer), "semantic", choice.entry or 0, group, near=looked)
+        # That is the answer's nearest question. Another one of its questions must not let it in, and no other answer
+        # may take its place: so the veto comes last.
+        if veto(text, served.question) is not None:
+            return Found(near=looked._replace(choice=choice._replace(entry=None, reason="vetoed", chance=1.0)))
+        answer = semantic.entries.answer(served.group)
+        if answer is None:
+            return Found(near=looked)
+        return Found(_kept(answer), "semantic", served.entry, served.group, near=looked)
 
     def keep(self, asked: Asked, found: Found, fresh: Kept, admitted: bool) -> None:
         """Learn from a `fresh` answer of upstream's and, where the caller may add to it, keep it."""
