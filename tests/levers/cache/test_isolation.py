@@ -6,12 +6,14 @@ import json
 import random
 
 import msgspec
+import numpy as np
 
 from tests.levers.cache.requests import Upstream, chat, completion, read, request
 from trimtab.deployment import StepSpec
 from trimtab.gateway.chain import Notes, fold
 from trimtab.gateway.keys import Key
-from trimtab.levers.cache import serve
+from trimtab.levers.cache import serve, tiers
+from trimtab.levers.cache.policy import Choice
 
 REQUESTS = 100_000
 KEYS = [None, Key(name="a"), Key(name="b"), Key(name="a2", tenant="t"), Key(name="a3", tenant="t2")]
@@ -69,3 +71,55 @@ def test_no_answer_crosses_a_partition(tmp_path):
     assert crossed == 0
     distinct = len({whose for _, whose, _ in kinds})
     assert hits == REQUESTS - distinct, "every kind was asked upstream once, and all else were hits"
+
+
+class Letters:
+    """An encoder of the letters in a text: any two questions of the same words are near."""
+
+    dims = 26
+    version = "letters"
+
+    def embed(self, texts):
+        counts = np.array([[text.lower().count(chr(97 + n)) for n in range(26)] for text in texts], np.float32)
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def nearest(self, asked, vector, near, embed):
+    """The worst decision there could be: always the nearest, whatever it is."""
+    entry = near[0].entry if near else None
+    return Choice(entry, 0.0, False, "", near[0].group if near else None, (), (), 1.0)
+
+
+def test_no_answer_crosses_a_partition_by_meaning_or_on_the_disk(tmp_path, monkeypatch):
+    """Two steps over the same rows, questions that all look alike, and a decision that always serves."""
+    monkeypatch.setattr(tiers, "_encoder", lambda spec: Letters())
+    monkeypatch.setattr(tiers.Route, "decide", nearest)
+    given = {"admit_per_hour": 1e9, "explore": 0, "memory_s": 0}
+    upstream = Upstream(lambda body, number: completion(upstream.now))
+    caches = [serve.make(StepSpec("cache", options=given), tmp_path) for _ in range(2)]
+    chains = [fold([("cache", cache)], upstream) for cache in caches]
+    chance = random.Random(13)
+    texts = ["Which colours are there?", "Which colours there are?", "There are which colours?"]
+
+    async def ask(place, key, tags, body, headers):
+        upstream.now = str((KEYS.index(key), str(tags), BODIES.index(body), headers))
+        asked = {**body, "messages": [*body["messages"][:-1], {"role": "user", "content": chance.choice(texts)}]}
+        sent = request(asked, key=key, headers=headers, tags=tags)
+        answer = json.loads(await read(await chains[place](sent)))
+        await caches[place].settled()
+        crossed = answer["choices"][0]["message"]["content"] != upstream.now
+        return sent.notes.marks.get("trimtab.cache_tier"), crossed
+
+    async def play():
+        while any(cache.tiers.semantic is None for cache in caches):
+            await asyncio.sleep(0.01)
+        draw = chance.choice
+        return [
+            await ask(chance.randrange(2), draw(KEYS), draw(TAGS), draw(BODIES[:-2]), draw(HEADERS))
+            for _ in range(2500)
+        ]
+
+    told = asyncio.run(play())
+    assert not any(crossed for _, crossed in told)
+    counts = {tier: sum(its == tier for its, _ in told) for tier in ("exact", "semantic")}
+    assert min(counts.values()) > 200, counts
