@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ log = logging.getLogger("trimtab.cache")
 STATE = "policy.state"
 _MB = 1 << 20
 _SAID_EVERY_S = 60.0
+_TURN_S = 0.001
 # What the parts may raise over a damaged file, a vector of another width, an encoder that fails.
 _BREAKING = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 Done = TypeVar("Done")
@@ -57,6 +59,8 @@ class Cache:
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="trimtab-cache-looking")
         self._keeping = ThreadPoolExecutor(1, thread_name_prefix="trimtab-cache-keeping")
         self._keeping.submit(tiers.open)
+        # A thread that computes must not keep the event loop from its turn for the interpreter's usual 5 ms.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_S))
         self._tasks: set[asyncio.Task[None]] = set()
         self._said = -_SAID_EVERY_S
 

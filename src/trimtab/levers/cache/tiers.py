@@ -162,7 +162,7 @@ class Tiers:
             self._again(found, fresh, answer)
             return
         semantic = self._semantic
-        if semantic is not None and asked.by_meaning and not is_acting(fresh.tools):
+        if semantic is not None and asked.by_meaning and not is_acting(fresh.calls):
             self._learn(semantic, asked, found, fresh, admitted)
         elif admitted:
             self._rows().add(asked.partition.digest, asked.key, asked.question.text, None, answer)
