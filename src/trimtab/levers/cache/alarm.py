@@ -30,7 +30,7 @@ class Alarm:
     detection".
     """
 
-    LIMIT, HOLDS_LIMIT = 1e5, 2e4
+    LIMIT, HOLDS_LIMIT = 1e5, 1e5
     HOLDS, CROWD = 1 / 300, 1 / 20  # groups held per label: as ever, and when answers have changed
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trimtab.levers.cache import keep, risk
+from trimtab.levers.cache import keep, risk, vetoes
 from trimtab.levers.cache.alarm import Alarm, Watch
 from trimtab.levers.cache.features import Rarity, lexical
 from trimtab.levers.cache.metric import Metric
@@ -63,12 +63,13 @@ class Setting(NamedTuple):
     """What may be set."""
 
     alpha: float = 0.01
-    explore: float = 0.02
-    confidence: float = 0.75
+    explore: float = 0.015
+    confidence: float = 0.7
     warm: int = 200
     every: int = 250
     fewest: int = 30
     window: int = 8000
+    vetoes: bool = True
 
 
 class Policy:
@@ -123,9 +124,14 @@ class Policy:
             return Choice(None, score, False, "closed" if self.closed else "unsure", best, compare, row, 1.0)
         if self.watch.held[best]:
             return Choice(None, score, False, "held", best, compare, row, 1.0)
+        places = groups[best]
+        if self.setting.vetoes:
+            places = [place for place in places if vetoes.veto(asked, candidates[place].question) is None]
+        if not places:
+            return Choice(None, score, False, "vetoed", best, compare, row, 1.0)
         if self.random.random() < self.setting.explore:
             return Choice(None, score, True, "explored", best, compare, row, self.setting.explore)
-        return Choice(candidates[groups[best][0]].entry, score, False, "sure", best, compare, row, 0.0)
+        return Choice(candidates[places[0]].entry, score, False, "sure", best, compare, row, 0.0)
 
     def look(
         self, asked: str, vector: Array, candidates: Sequence[Candidate], groups: dict[int, list[int]]

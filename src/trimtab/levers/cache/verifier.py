@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class Verifier:
     first `crossed` features. Newton's method, ridge `ridge` on all but b. Rows are (features,) or (n, features).
     """
 
-    def __init__(self, crossed: int = 8, ridge: float = 1.0) -> None:
+    def __init__(self, crossed: int = 8, ridge: float = 3.0) -> None:
         self.crossed, self.ridge = crossed, ridge
         self.mean: Array | None = None
         self.scale: Array | None = None
@@ -30,7 +31,7 @@ class Verifier:
         assert self.mean is not None and self.scale is not None
         z = np.clip((rows - self.mean) / self.scale, -CLIP, CLIP)
         front = z[:, : self.crossed]
-        left, right = np.triu_indices(front.shape[1])
+        left, right = pairs(front.shape[1])
         one = np.ones((len(z), 1), dtype=np.float32)
         return np.concatenate([one, z, front[:, left] * front[:, right]], axis=1).astype(np.float32)
 
@@ -62,6 +63,15 @@ class Verifier:
         assert self.weights is not None
         found: Array = self.expand(rows) @ self.weights
         return found
+
+
+@lru_cache(maxsize=8)
+def pairs(n: int) -> tuple[Array, Array]:
+    """All i <= j below n."""
+    import numpy as np
+
+    left, right = np.triu_indices(n)
+    return left, right
 
 
 def newton(terms: Array, right: Array, weights: Array, start: Array, ridge: float, steps: int) -> Array:
