@@ -141,11 +141,13 @@ class Cache:
         fresh = await self._in_thread(self._keeping, read)
         if fresh is not None:
             fresh = msgspec.structs.replace(fresh, expires_s=fresh.stored_s + asked.life_s)
+        admitted = fresh is not None and self._admission.admits(asked.partition.caller or request.who.user)
+        if fresh is not None and admitted:
+            # Before the disk has it, so that whoever asks at once again need not ask upstream.
+            self._remember(asked, fresh)
         _land(flight, fresh)
         if fresh is None:
             return
-        admitted = self._admission.admits(asked.partition.caller or request.who.user)
-        self._memory.drop(asked.key)
         await self._in_thread(self._keeping, functools.partial(self.tiers.keep, asked, found, fresh, admitted))
         if admitted:
             self._remember(asked, fresh)
