@@ -144,7 +144,7 @@ def main() -> int:
             rows.append(large(embed, real, count, asked, args.graphs))
     if args.json:
         args.json.write_text(json.dumps([dict(zip(HEADS, each, strict=True)) for each in rows], indent=1))
-    notes = f"{ASKED} real questions that are not held, one at a time, one thread, all-MiniLM-L6-v2 in INT8, at raised priority."
+    notes = f"{ASKED} real questions that are not held, one at a time, one thread, raised priority; MiniLM in INT8."
     if args.publish:
         results.publish("cache, look-up", HEADS, rows, notes)
     else:

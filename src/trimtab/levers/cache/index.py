@@ -12,7 +12,7 @@ from trimtab.errors import require
 if TYPE_CHECKING:
     import numpy as np
 
-# Vectors; above, the scan costs more than the graph's walk, and pushes the encoder's weights out of the processor's cache.
+# Vectors; above, the scan costs more than the walk and pushes the encoder's weights out of the processor's cache.
 EXACT = 16_384
 FIRST = 64  # rows made at once for a fresh partition
 
