@@ -49,7 +49,7 @@ class Comparator:
         if (one := normal(fresh.text)) == (two := normal(held.text)):
             return True
         if parsed(fresh.text) is not None or parsed(held.text) is not None:
-            return parsed(fresh.text) == parsed(held.text)
+            return bool(parsed(fresh.text) == parsed(held.text))
         if differs(fresh.text, held.text):
             return False
         if not one or not two:

@@ -26,6 +26,7 @@ from trimtab.levers.cache.kept import Kept
 from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.tiers import NOTHING, Found, Tiers
 from trimtab.store.artifacts import ArtifactStore
+from trimtab.trace import SAVED_MS_TAG
 
 log = logging.getLogger("trimtab.cache")
 
@@ -194,5 +195,5 @@ def _hit(request: Request, held: Kept, tier: str) -> Reply:
     notes.saved = request.endpoint.price_name or held.model or request.head.model, held.usage
     notes.marks["trimtab.cache_tier"] = tier
     if held.latency_ms:
-        notes.marks["trimtab.saved_ms"] = f"{held.latency_ms:.0f}"
+        notes.marks[SAVED_MS_TAG] = f"{held.latency_ms:.0f}"
     return reply
