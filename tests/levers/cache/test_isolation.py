@@ -86,8 +86,9 @@ class Letters:
 
 def nearest(self, asked, vector, near, embed):
     """The worst decision there could be: always the nearest, whatever it is."""
+    blank = dict.fromkeys(Choice._fields)
     entry = near[0].entry if near else None
-    return Choice(entry, 0.0, False, "", near[0].group if near else None, (), (), 1.0)
+    return Choice(**{**blank, "entry": entry, "score": 0.0, "explore": False, "reason": "", "compare": ()})
 
 
 def test_no_answer_crosses_a_partition_by_meaning_or_on_the_disk(tmp_path, monkeypatch):

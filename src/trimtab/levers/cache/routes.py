@@ -84,7 +84,7 @@ def _take_over(policy: Policy, fitted: Policy) -> None:
     ours, its = policy.metric, fitted.metric
     if its.axes is None:
         return
-    ours.axes, ours.spread, ours.middle = its.axes, its.spread, its.middle
+    ours.axes, ours.spread, ours.middle, ours.learned = its.axes, its.spread, its.middle, its.learned
     means = np.zeros((len(ours.sums), its.means.shape[1]), np.float32)
     known = min(len(its.members), len(ours.members))
     means[:known] = its.means[:known]

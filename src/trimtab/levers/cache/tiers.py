@@ -163,10 +163,11 @@ class Tiers:
         served = next((each for each in near if each.entry == choice.entry), None)
         if served is None:
             return Found(explored=choice.explore, near=looked)
-        # That is the answer's nearest question. Another one of its questions must not let it in, and no other answer
-        # may take its place: so the veto comes last.
-        if veto(text, served.question) is not None:
-            return Found(near=looked._replace(choice=choice._replace(entry=None, reason="vetoed", chance=1.0)))
+        # By the answer's nearest question: another one of its questions must not let it in, and no other answer may
+        # take its place, so the veto comes last.
+        closest = next(each for each in near if each.group == served.group)
+        if any(veto(text, each.question) is not None for each in (closest, served)):
+            return Found(near=looked._replace(choice=choice._replace(entry=None, reason="vetoed")))
         answer = semantic.entries.answer(served.group)
         if answer is None:
             return Found(near=looked)
