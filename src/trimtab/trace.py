@@ -13,6 +13,10 @@ import msgspec
 
 from trimtab.money import Usage
 
+# The tag of a call that a step which keeps answers has seen: "hit" (it cost nothing), "miss" or "bypass"; and, of a
+# hit, what the call that it stands for would have cost, in nano-dollars.
+CACHE_TAG, SAVED_TAG = "trimtab.cache", "trimtab.saved_nanodollars"
+
 
 class EndState(enum.StrEnum):
     """How a call ended; exactly one. Only `COMPLETE` counts as an answer."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trimtab.errors import ModelError, require
-from trimtab.levers.cache import bert, remote
+from trimtab.levers.cache import remote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,8 @@ class Local:
     def __init__(self, folder: Path, precision: str = "int8") -> None:
         import openvino
         from tokenizers import Tokenizer
+
+        from trimtab.levers.cache import bert
 
         words = folder / "tokenizer.json"
         if not words.is_file():

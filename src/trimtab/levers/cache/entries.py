@@ -181,6 +181,13 @@ class Entries:
             )
             run.execute("UPDATE answers SET tried = tried + 1, same = same + ? WHERE id = ?", (int(same), held[0]))
 
+    def labels(self, asked: str, given: Sequence[tuple[int, bool]], how: str) -> None:
+        """`label` for several (entry, same) in one transaction: each waits for the disk."""
+        if given:
+            with self._tables.change():
+                for entry, same in given:
+                    self.label(entry, asked, same, how)
+
     def quarantine(self, group: int, on: bool = True) -> None:
         """The group is not served, in any process, until it is let go or gets a fresh answer."""
         with self._tables.change() as run:

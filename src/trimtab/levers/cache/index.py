@@ -12,7 +12,8 @@ from trimtab.errors import require
 if TYPE_CHECKING:
     import numpy as np
 
-EXACT = 32_768  # vectors; above, the scan costs more than the graph's walk
+# Vectors; above, the scan costs more than the walk and pushes the encoder's weights out of the processor's cache.
+EXACT = 16_384
 FIRST = 64  # rows made at once for a fresh partition
 
 
@@ -142,7 +143,7 @@ class Graph:
     # Chosen on one million vectors: LOG.md, 2026-11-23.
     CONNECTIVITY = 16
     EXPANSION_ADD = 128
-    EXPANSION_SEARCH = 128
+    EXPANSION_SEARCH = 384
 
     def __init__(self, dims: int) -> None:
         require("cache", "usearch")
@@ -167,13 +168,14 @@ class Graph:
     def __len__(self) -> int:
         return len(self._index)
 
-    def extend(self, ids: Any, vectors: np.ndarray) -> None:
+    def extend(self, ids: Any, vectors: np.ndarray, threads: int = 1) -> None:
+        """`threads` 0: as many as there are cores."""
         import numpy as np
 
         keys = np.asarray(ids, np.uint64)
         for key in keys[self._index.contains(keys)]:
             self._index.remove(int(key))
-        self._index.add(keys, np.asarray(vectors, np.float32), threads=1)
+        self._index.add(keys, np.asarray(vectors, np.float16), threads=threads)
 
     def remove(self, entry: int) -> None:
         if self._index.contains(entry):

@@ -54,15 +54,15 @@ class Remote:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return _rows(json.load(answer), len(texts))
-        except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError) as error:
+        except (OSError, http.client.HTTPException, ValueError, TypeError, LookupError) as error:
             raise UpstreamError(f"{self.url} gave no embeddings ({error}): check its address, key and model") from error
 
 
 def _rows(answer: Any, wanted: int) -> list[list[float]]:
-    """The vectors in the order of the texts; ValueError for anything else."""
+    """The vectors in the order of the texts; ValueError, TypeError or LookupError for anything else."""
     rows: list[list[float]] = [[] for _ in range(wanted)]
     for item in answer["data"]:
-        rows[int(item["index"])] = [float(number) for number in item["embedding"]]
+        rows[range(wanted)[item["index"]]] = [float(number) for number in item["embedding"]]
     if len(answer["data"]) != wanted or not all(rows):
         raise ValueError("not one vector for each text")
     return rows

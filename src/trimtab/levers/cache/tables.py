@@ -53,18 +53,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 
 class Tables:
-    """One connection to the file below `folder`; any thread may use it, one at a time."""
+    """A connection to change the file below `folder` and one to read it; any thread may use them, one at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
         self._turn = threading.RLock()
+        self._reading = threading.RLock()
         with self._refusing():
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            # A lookup must not wait until the disk has what another thread writes.
+            self._reader = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
             try:
                 self._open()
             except (sqlite3.Error, StoreError):
-                self._connection.close()
+                self.close()
                 raise
 
     def _open(self) -> None:
@@ -92,6 +95,10 @@ class Tables:
     def change(self) -> Iterator[sqlite3.Connection]:
         """One transaction: whole at the end, undone on any error. StoreBusy, StoreError."""
         with self._turn, self._refusing():
+            within = self._connection.in_transaction  # of another change, of the same thread
+            if within:
+                yield self._connection
+                return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -103,9 +110,9 @@ class Tables:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for statements that change nothing."""
-        with self._turn, self._refusing():
-            yield self._connection
+        """A connection for statements that change nothing; it sees what was committed."""
+        with self._reading, self._refusing():
+            yield self._reader
 
     def empty_log(self) -> None:
         """Overwrite what the write-ahead log still holds of deleted rows; where a reader is busy, the next one does."""
@@ -113,8 +120,9 @@ class Tables:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        with self._turn:
+        with self._turn, self._reading:
             self._connection.close()
+            self._reader.close()
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trimtab.levers.cache import words
+from trimtab.levers.cache import vocabulary, words
 from trimtab.levers.cache.words import Facts
 
 # Directions: what stands behind one of these changes its part when it stands behind the other.
@@ -12,6 +12,7 @@ ROLES = {"from": "from", "to": "to", "into": "to", "onto": "to", "before": "befo
 TURNED = {"from": "to", "to": "from", "before": "after", "after": "before"}
 # A denied word makes an opposite of questions that share this much of their words; below, the verifier decides.
 ALIKE = 0.4
+DENIERS = frozenset(map(words.stem, vocabulary.NEGATORS | vocabulary.NOBODY | vocabulary.FAILING | vocabulary.CEASING))
 
 
 def veto(asked: str, held: str) -> str | None:
@@ -19,6 +20,8 @@ def veto(asked: str, held: str) -> str | None:
 
     The rules are symmetric, look at the words alone and never relax: a pair that passes is not the same question yet.
     """
+    if max(len(asked), len(held)) > words.LONGEST and asked != held:
+        return "too long to compare"
     one, two = words.facts(asked), words.facts(held)
     for reason, speaks in RULES:
         if speaks(one, two):
@@ -61,7 +64,7 @@ def _quoted(one: Facts, two: Facts) -> bool:
 
 def _negated(one: Facts, two: Facts) -> bool:
     """What one denies the other says plainly; where both deny something, both must say what the other denies."""
-    if len(one.content & two.content) < ALIKE * len((one.content | two.content) - {"not"}):
+    if len(one.content & two.content) < ALIKE * len((one.content | two.content) - DENIERS):
         return False
     ours = bool(one.denied & two.plain - two.denied - one.plain)
     theirs = bool(two.denied & one.plain - one.denied - two.plain)
@@ -74,7 +77,7 @@ def _turned(one: Facts, two: Facts) -> bool:
     if any((TURNED[role], word) in theirs - ours for role, word in ours - theirs):
         return True
     (before, after), (earlier, later) = _around(one, "than"), _around(two, "than")
-    return bool(before & later and after & earlier)
+    return bool((before - after) & (later - earlier) and (after - before) & (earlier - later))
 
 
 def _parts(of: Facts) -> set[tuple[str, str]]:

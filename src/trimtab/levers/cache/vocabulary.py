@@ -189,4 +189,13 @@ BRANDS = words(
     " firefox safari venmo stripe revolut costco walmart starbucks mcdonalds"
 )
 COLOURS = words("red blue green yellow orange purple pink brown black white grey gray silver gold")
-NAMES = PLACES | TONGUES | BRANDS | COLOURS
+PEOPLE = words(
+    "adam alice amy andrew angela anna anthony barbara ben betty bob brian carol charles charlotte chris"
+    " christine daniel david deborah dennis diana donald donna dorothy edward elizabeth emily emma eric frank"
+    " gary george gregory hannah harry helen henry isabella jacob james jane janet jason jeffrey jennifer"
+    " jessica john jonathan joseph joshua julia karen kate katherine kevin kimberly larry laura lisa lucas lucy"
+    " margaret maria martin mary matthew melissa michael michelle nancy nick nicole oliver olivia pamela"
+    " patricia patrick paul peter rachel rebecca richard robert ronald ruth ryan samuel sandra sarah scott"
+    " sharon simon sophia stephen steven susan thomas timothy tom walter william"
+)
+NAMES = PEOPLE | PLACES | TONGUES | BRANDS | COLOURS

@@ -18,18 +18,25 @@ import msgspec
 from trimtab.levers.cache import vocabulary
 from trimtab.levers.cache.vocabulary import ASKING, FUNCTION, QUESTION
 
-# Order matters: what comes first takes the characters.
+# Order matters: what comes first takes the characters. Lengths are bounded and words are tried from their first letter
+# only, so that no text takes time beyond its length.
 _PIECES = re.compile(
     r"""(?P<quote>"[^"\n]{1,200}"|“[^”\n]{1,200}”|«[^»\n]{1,200}»|`[^`\n]{1,200}`|(?<!\w)'[^'\n]{2,200}'(?!\w))
-    |(?P<code>https?://\S+|[\w.+-]+@[\w-]+\.[\w.]+|(?<!\w)--?[A-Za-z][\w-]*|\w*(?:[a-z]\w*_\w|_\w*[a-z])\w*|[A-Za-z]\w+(?:\.[a-z_]\w+)+(?:\(\))?
-        |\w+(?:::\w+)+|\w+\(\)|(?<![\w/])[./~]*/[\w./-]+|[a-z]{2,}[A-Z]\w*|\b[a-z]+\.(?:py|js|ts|c|h|go|rs|java|sh|md|json|yaml|toml|txt|csv|pdf)\b)
-    |(?P<date>\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{1,2}:\d{2}(?::\d{2})?)
-    |(?P<id>(?=[\w-]*\d)(?=[\w-]*[^\W\d_])(?!\d+(?:[.,]\d+)*(?:st|nd|rd|th|k|m|bn|[a-z]{1,5})(?![\w-]))[^\W_][\w-]*[^\W_])
-    |(?P<number>[-+]?(?<!\d)\d+(?:[.,]\d+)*(?:st|nd|rd|th)?)
+    |(?P<code>https?://\S{1,200}|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,64}\.[\w.]{1,64}|(?<!\w)--?[A-Za-z][\w-]{0,40}
+        |(?<!\w)(?=\w{0,40}[^\W\d_])(?:\w{1,40}_\w{0,40}|_\w{1,40})|(?<!\w)\w{1,40}(?:::\w{1,40}){1,8}|(?<!\w)\w{1,40}\(\)
+        |(?<!\w)[A-Za-z]\w{1,40}(?:\.[a-z_]\w{1,40}){1,8}(?:\(\))?|(?<![\w/])[./~]{0,3}/[\w./-]{1,200}
+        |(?<!\w)[a-z]{2,40}[A-Z]\w{0,40}
+        |(?<!\w)[a-z]{1,40}\.(?:py|js|ts|c|h|go|rs|java|sh|md|json|yaml|toml|txt|csv|pdf)\b)
+    |(?P<date>(?<!\d)\d{4}-\d{1,2}-\d{1,2}|(?<!\d)\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|(?<!\d)\d{1,2}:\d{2}(?::\d{2})?)
+    |(?P<id>(?<!\w)(?=[\w-]{0,40}\d)(?=[\w-]{0,40}[^\W\d_])
+        (?!\d{1,15}(?:[.,]\d{1,15}){0,5}(?:st|nd|rd|th|k|m|bn|[a-z]{1,5})(?![\w-]))[^\W_][\w-]{0,60}[^\W_])
+    |(?P<number>[-+]?(?<!\d)\d{1,300}(?:[.,]\d{1,30}){0,30}(?:st|nd|rd|th)?)
     |(?P<sign>[$€£¥₹%])
-    |(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)*)""",
+    |(?P<word>[^\W\d_]{1,60}(?:['’][^\W\d_]{1,60}){0,2})""",
     re.VERBOSE,
 )
+_FIGURE = re.compile(r"[-+]?\d+(?:[.,]\d+)*")
+_ORDINAL = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)")
 _CONTRACTED = {"cant": "can not", "wont": "will not", "shant": "shall not", "cannot": "can not"}
 _SHORTENED = vocabulary.words(
     "dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt couldnt shouldnt wouldnt mustnt neednt aint"
@@ -40,7 +47,7 @@ _FORMS: dict[str, Callable[[str], str]] = {
     "code": lambda text: text.rstrip(".,;:!?)"),
 }
 _CLAUSE = vocabulary.words("but because so since when if although though while and or")
-_LONGEST = 20_000  # characters read; a question longer than this is no question
+LONGEST = 4_000  # characters read; longer texts differ where nothing looks
 
 Quantity = tuple[str, str]
 
@@ -88,7 +95,7 @@ def _bare(word: str) -> str:
 @lru_cache(maxsize=65_536)
 def facts(text: str) -> Facts:
     """`text` taken apart."""
-    text = unicodedata.normalize("NFKC", text[:_LONGEST]).replace("’", "'").replace("‘", "'")
+    text = unicodedata.normalize("NFKC", text[:LONGEST]).replace("’", "'").replace("‘", "'")
     return _Reader(text).read()
 
 
@@ -211,11 +218,11 @@ def _begins(text: str, place: int) -> bool:
 def _number(words: list[str], place: int) -> tuple[str | None, int]:
     """The number that starts at `place` in a plain form, and the place behind it; None where none starts."""
     word = words[place]
-    if word[-1:].isalpha() and word[:1].isdigit():
-        return word.rstrip("stndrh") + "th", place + 1
+    if _ORDINAL.fullmatch(word):
+        return f"{_figure(word[:-2]):.12g}th", place + 1
     if word in vocabulary.ORDINALS:
         return f"{vocabulary.ORDINALS[word]}th", place + 1
-    if word[-1:].isdigit():
+    if _FIGURE.fullmatch(word):
         value = _figure(word)
     elif word in vocabulary.NUMBERS or word == "hundred":
         value = float(vocabulary.NUMBERS.get(word, 100))
@@ -259,7 +266,8 @@ def polarity(words: list[str]) -> tuple[frozenset[str], frozenset[str], int]:
             continue
         if word in _CLAUSE:
             open_words = 0
-        if (word in FUNCTION and word not in vocabulary.LIGHT) or not word.isalpha():
+        said = word.isalpha() and (word not in FUNCTION or word in vocabulary.LIGHT)
+        if not said or (word == "longer" and words[place - 1 : place] == ["no"]):
             continue
         (denied if open_words else plain).add(stem(word))
         if open_words and word not in vocabulary.LIGHT:
