@@ -56,7 +56,8 @@ cap_usd = 0.01
         ("[slices]\nrefund = 2.0", "margin of 2"),
         ("uses = 0", "uses"),
         ("margins = 0.1", "margins"),
-        ("alpha = 1e-300", "cannot be computed with"),
+        ("alpha = 1e-300", "has no use"),
+        ("alpha = 0.5", "has no use"),
         ("margin = 1e-300", "more clusters than anyone has"),
         ("margin = ", "not valid TOML"),
     ],
@@ -135,5 +136,5 @@ def test_whatever_a_file_says_is_read_or_refused(tmp_path_factory, said):
     except ConfigError as error:
         assert str(path) in str(error)
         return
-    assert 0 < held.margin < 1 and 0 < held.alpha < 1
+    assert 0 < held.margin < 1 and 0 < held.alpha < 0.5
     assert forecast.of(built(50, 5), msgspec.structs.replace(held, slices={})).cap >= 1

@@ -1,6 +1,8 @@
 """A suite of inspect_ai through two gateways, stopped early, with a verdict that can be recomputed."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,19 @@ def test_a_log_of_another_task_is_no_baseline(tmp_path):
     with Adders() as upstream, pytest.raises(FormatError, match="has no sample"):
         before = inspected.baseline(task, str(results))
         inspected.verdict(task, before, sides.named(f"{upstream.url}#good"), {})
+
+
+def test_the_command_line_runs_it_and_the_ledger_holds_the_verdict(tmp_path):
+    with Adders() as upstream:
+        words = ["gate", "run", "--suite", f"inspect:{SUMS}", "--margin", "0.1", "--store", str(tmp_path)]
+        words += ["--baseline", f"{upstream.url}#base", "--candidate", f"{upstream.url}#bad"]
+        done = trimtab(*words)
+    assert done.returncode == 1, done.stderr
+    assert "## Gate: ❌ reject" in done.stdout
+    verified = trimtab("ledger", "verify", "--store", str(tmp_path))
+    assert "1 verdicts follow" in verified.stdout, verified.stderr
+
+
+def trimtab(*words):
+    command = [sys.executable, "-m", "trimtab", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -22,34 +22,46 @@ def places(some):
     return [each.place for each in some]
 
 
+def passed(outage, answered):
+    """Asked and answered with nothing else under way."""
+    return places(outage.passed(answered, outage.begun()))
+
+
 def test_answers_pass_at_once():
     outage = Outage(3)
-    assert places(outage.passed(cluster(0))) == [0]
+    assert passed(outage, cluster(0)) == [0]
     assert outage.rest() == []
 
 
 def test_failures_pass_when_both_answer_again_and_at_the_end():
     outage = Outage(3)
-    assert outage.passed(cluster(0, after="down")) == []
-    assert outage.passed(cluster(1, before="down")) == []
-    assert places(outage.passed(cluster(2))) == [0, 1, 2]
-    assert outage.passed(cluster(3, after="down")) == []
+    assert passed(outage, cluster(0, after="down")) == []
+    assert passed(outage, cluster(1, before="down")) == []
+    assert passed(outage, cluster(2)) == [0, 1, 2]
+    assert passed(outage, cluster(3, after="down")) == []
     assert places(outage.rest()) == [3]
+
+
+def test_an_answer_to_what_was_asked_before_the_failure_says_nothing_of_it():
+    outage = Outage(3)
+    early = outage.begun()
+    assert passed(outage, cluster(1, after="down")) == []
+    assert places(outage.passed(cluster(0), early)) == [0]
+    assert passed(outage, cluster(2)) == [1, 2]
 
 
 @pytest.mark.parametrize(("words", "name"), [({"before": "gone"}, "baseline"), ({"after": "gone"}, "candidate")])
 def test_too_many_failures_in_a_row_are_an_outage(words, name):
     outage = Outage(3)
-    outage.passed(cluster(0, **words))
-    outage.passed(cluster(1, **words))
+    passed(outage, cluster(0, **words))
+    passed(outage, cluster(1, **words))
     with pytest.raises(UpstreamError, match=f"the {name} gave no answer to 3 clusters in a row.*gone"):
-        outage.passed(cluster(2, **words))
+        passed(outage, cluster(2, **words))
 
 
 def test_a_cluster_that_was_answered_in_part_is_no_outage():
-    outage = Outage(1)
     part = Answered(0, "c", (outcome(), outcome()), (outcome("down"), outcome()))
-    assert places(outage.passed(part)) == [0]
+    assert passed(Outage(1), part) == [0]
 
 
 def test_secrets_are_taken_out_of_texts_calls_and_reasons():

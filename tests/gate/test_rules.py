@@ -50,13 +50,20 @@ def test_a_verdict_holds_for_the_two_deployments_it_was_made_of():
 
 
 def test_the_newest_verdict_on_each_candidate_is_in_flight_until_its_rollout_ends(ledger):
-    for made in (verdict("c1", 90), verdict("c2", 90), verdict("c1", 400)):
-        record.keep(ledger, made)
+    hashes = [record.keep(ledger, made) for made in (verdict("c1", 90), verdict("c2", 90), verdict("c1", 400))]
     assert [(each.candidate, each.n) for _, each in portfolio.in_flight(ledger.entries())] == [("c2", 90), ("c1", 400)]
-    ledger.append("rollout", {"candidate": "c2", "stage": "canary"})
+    ledger.append("rollout", {"rollout": "r1", "from": "shadow", "stage": "canary", "verdict": hashes[1]})
     assert len(portfolio.in_flight(ledger.entries())) == 2
-    ledger.append("rollout", {"candidate": "c2", "stage": "full"})
+    ledger.append("rollout", {"rollout": "r1", "from": "canary", "stage": "full", "verdict": hashes[1]})
     assert [each.candidate for _, each in portfolio.in_flight(ledger.entries())] == ["c1"]
+
+
+def test_a_rollout_that_was_rolled_back_is_known_by_its_name(ledger):
+    record.keep(ledger, verdict("c1", 90, names={"rollout": "r7", "stage": "canary"}))
+    ledger.append("rollout", {"rollout": "r8", "stage": "rolled-back", "verdict": ""})
+    assert len(portfolio.in_flight(ledger.entries())) == 1
+    ledger.append("rollout", {"rollout": "r7", "stage": "rolled-back", "verdict": ""})
+    assert portfolio.in_flight(ledger.entries()) == []
 
 
 def test_more_levers_in_flight_ask_for_more_evidence(ledger):

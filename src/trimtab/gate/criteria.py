@@ -76,8 +76,8 @@ class Criteria(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
                 raise ConfigError(
                     f"a margin of {value:g} needs more clusters than anyone has: take {_FINEST:g} or more"
                 )
-        if self.alpha < _SUREST:
-            raise ConfigError(f"an alpha of {self.alpha:g} cannot be computed with: take {_SUREST:g} or more")
+        if not _SUREST <= self.alpha < 0.5:
+            raise ConfigError(f"an alpha of {self.alpha:g} has no use: take at least {_SUREST:g}, and less than a half")
         if self.harm is not None and not -self.margin <= self.harm <= self.margin:
             raise ConfigError(f"harm = {self.harm:g} is outside ±margin: -{self.margin / 2:g} is the usual policy")
         if self.length and not (len(self.length) == 2 and 0 <= self.length[0] < 1 < self.length[1]):

@@ -128,9 +128,10 @@ def lines(forecast: Forecast) -> list[str]:
     """The forecast in words."""
     said = []
     for each in forecast.tested:
+        finest = f"a margin of {each.smallest * 100:.1f} points" if each.smallest < 1 else "no margin at all"
         said.append(
-            f"{each.name}: {each.clusters:,} clusters; with {each.flips:.0%} of answers flipping they can certify a "
-            f"margin of {each.smallest * 100:.1f} points (80 % power); {each.margin * 100:g} points need "
+            f"{each.name}: {each.clusters:,} clusters; with {each.flips:.0%} of answers flipping they can certify "
+            f"{finest} (80 % power); {each.margin * 100:g} points need "
             f"{each.needed:,} at one look of 90 % power"
         )
         if each.smallest > each.margin:

@@ -198,12 +198,13 @@ class _Run:
         while not self._conjunction.done and (place := next(places, None)) is not None:
             cluster = self._order.clusters[place]
             items = self._items[cluster]
+            begun = self._outage.begun()
             # Which side goes first is drawn beforehand too: the second may find caches warm.
             names = ["baseline", "candidate"] if _coin(self._order.digest, place) else ["candidate", "baseline"]
             found = {name: await askers[name].ask(items) for name in names}
             again = await askers["baseline"].ask(items) if place < self._plan.again else ()
             answered = Answered(place, cluster, found["baseline"], found["candidate"], again)
-            self._keep(self._outage.passed(answered))
+            self._keep(self._outage.passed(answered, begun))
 
     def _keep(self, some: list[Answered]) -> None:
         for answered in some:

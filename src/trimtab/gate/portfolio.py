@@ -13,7 +13,7 @@ from trimtab.store.ledger import Entry
 from trimtab.verdict import Decision, Verdict
 
 # A rollout that has come to one of these is no longer in flight.
-_ENDED = ("full", "rolled_back")
+_ENDED = frozenset(("full", "rolled-back", "ended"))
 
 
 class Flight(msgspec.Struct, frozen=True):
@@ -37,13 +37,17 @@ def e_value(verdict: Verdict) -> float:
 def in_flight(entries: Sequence[Entry]) -> list[tuple[Entry, Verdict]]:
     """The newest verdict on each candidate whose rollout has not ended, oldest first."""
     newest: dict[str, tuple[Entry, Verdict]] = {}
+    candidates: dict[str, str] = {}
     for entry in entries:
         if entry.kind == "verdict":
             verdict = recompute.verdict_of(entry)
             newest.pop(verdict.candidate, None)
             newest[verdict.candidate] = (entry, verdict)
+            # A step of a rollout names the verdict that it went by, or shares the rollout's name with one.
+            candidates |= {entry.hash: verdict.candidate, verdict.names.get("rollout", entry.hash): verdict.candidate}
         elif entry.kind == "rollout" and entry.body.get("stage") in _ENDED:
-            newest.pop(str(entry.body.get("candidate")), None)
+            for name in ("verdict", "rollout"):
+                newest.pop(candidates.get(str(entry.body.get(name)), ""), None)
     return list(newest.values())
 
 

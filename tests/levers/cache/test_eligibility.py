@@ -47,6 +47,8 @@ def test_a_question_about_the_house_may_be_answered_by_meaning(text):
         ("I am jo@example.org, who are you?", Eligibility.SESSION),
         ("Call me on +44 20 7946 0018 please", Eligibility.SESSION),
         ("What about order AB-48213?", Eligibility.SESSION),
+        ("What about number 48213771?", Eligibility.SESSION),
+        ("Which vans are under 52000 dollars?", Eligibility.CACHE),
         ("Cancel the order", Eligibility.EXACT_ONLY),
         ("Please book me a test drive", Eligibility.EXACT_ONLY),
         ("Can you cancel the reservation?", Eligibility.EXACT_ONLY),
@@ -140,11 +142,18 @@ def test_what_changes_often_lives_shorter():
 
 
 @pytest.mark.parametrize(
-    ("name", "acts"),
-    [("book_test_drive", True), ("cancelOrder", True), ("search_vehicles", False), ("get_orders", False)],
+    ("name", "given", "acts"),
+    [
+        ("book_test_drive", "{}", True),
+        ("cancelOrder", '{"id":1}', True),
+        ("search_vehicles", "{}", False),
+        ("get_orders", "{}", False),
+        ("transfer_to_sales", "{}", False),
+        ("transfer_to_account", '{"amount":5}', True),
+    ],
 )
-def test_tools_that_act_are_told_by_their_names(name, acts):
-    assert eligibility.is_acting([name]) == acts
+def test_tools_that_act_are_told_by_their_names(name, given, acts):
+    assert eligibility.is_acting([(name, given)]) == acts
 
 
 @pytest.mark.parametrize("text", ["a" * 100_000, "1 " * 50_000, "what is " * 9000, "please, " * 9000, "a@" * 40_000])

@@ -1,11 +1,15 @@
 """The cache inside a real gateway process: headers, money, record, metrics, and a stream in each dialect."""
 
 import json
+import re
 
 import pytest
 
 from tests.gateway.conftest import CONFIG, running
 from tests.gateway.upstream import USAGE, WORDS, usual
+from trimtab.cli.main import main
+from trimtab.plan import audit
+from trimtab.store.ledger import Ledger
 from trimtab.store.reprice import Pricing, preview
 from trimtab.store.traces import TraceReader
 
@@ -108,6 +112,25 @@ def test_another_dialect_gets_its_own(gateway, streamed):
         assert b"event: message_stop" in body
     else:
         assert json.loads(body)["content"][0] == {"type": "text", "text": "".join(WORDS)}
+
+
+def test_the_ledger_the_audit_and_the_headers_agree(gateway, capsys):
+    question = asked("What is a coupe?")
+    gateway.ask(question)
+    for _ in range(3):
+        _, headers, _ = gateway.ask(question)
+        gateway.call(headers)
+    metrics = gateway.get("/metrics")[2].decode()
+    hits = float(re.search(r'trimtab_cache_calls_total\{state="hit"\} (\S+)', metrics)[1])
+    usd = float(re.search(r"\ntrimtab_cache_saved_usd_total (\S+)", metrics)[1])
+    assert main(["ledger", "saving", "--store", str(gateway.store), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["hits"], found["nanodollars"]) == (hits, hits * COST)
+    assert usd == pytest.approx(hits * COST / 1e9)
+    (entry,) = Ledger(gateway.store).entries("saving")
+    assert entry.body["nanodollars"] == found["nanodollars"]
+    measured = audit.measure(TraceReader(gateway.store).scan())
+    assert measured.saved.nanodollars == found["nanodollars"]
 
 
 def test_metrics_say_how_often_and_how_much(gateway):

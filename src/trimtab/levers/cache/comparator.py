@@ -65,7 +65,7 @@ class Comparator:
             return False
         if self.judge is not None:
             return self.judge(fresh, held)
-        return cosine >= self.cosine
+        return bool(cosine >= self.cosine)
 
 
 def normal(text: str) -> str:

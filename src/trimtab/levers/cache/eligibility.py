@@ -59,7 +59,7 @@ _STATE_OF_MINE = re.compile(
     r"loan|salary|results?|records?|history|limit|statements?|cars?|vehicles?|files?|calendar|messages?)\b",
     re.IGNORECASE,
 )
-_IDENTITY = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}\.\w|(?:\+|\b)\d[\d ()/-]{6,24}\d|\b(?:[A-Z]{1,4}-?\d{4,}|\d{5,})\b")
+_IDENTITY = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}\.\w|(?:\+|\b)\d[\d ()/-]{6,24}\d|\b(?:[A-Z]{1,4}-?\d{4,}|\d{7,})\b")
 # "Cancel the order", "please book me in", "I want to pay it now": something is to be done, not told.
 _ACTION = re.compile(
     r"^(?:(?:please|ok(?:ay)?|yes|hi|hello|hey|thanks?)[,!. ]+)*"
@@ -156,9 +156,14 @@ def levels() -> tuple[str, ...]:
     return tuple(_LEVELS)
 
 
-def is_acting(tools: Iterable[str]) -> bool:
-    """Whether one of these tools changes something, by its name."""
-    return any(_ACTING.search(_spaced(name)) for name in tools)
+def is_acting(calls: Iterable[tuple[str, str]]) -> bool:
+    """Whether one of these calls (name, arguments as JSON) changes something, by its name. To hand over to another
+    agent (`transfer_to_sales`, with nothing beside) changes nothing."""
+    return any(_ACTING.search(_spaced(name)) for name, given in calls if not _hands_over(name, given))
+
+
+def _hands_over(name: str, given: str) -> bool:
+    return name.startswith("transfer_to_") and given in ("{}", "", "null")
 
 
 def _spaced(name: str) -> str:

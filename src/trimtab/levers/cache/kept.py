@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import Any
 
 import msgspec
@@ -16,7 +14,6 @@ from trimtab.money import Usage
 _WHOLE = frozenset(("stop", "tool_calls", "function_call", "end_turn", "tool_use", "stop_sequence", "completed"))
 
 _canonical = msgspec.json.Encoder(order="deterministic")
-_WORD = re.compile(r"-?\d[\d.,:]*\d|-?\d|[^\W\d_]+|[%$€£<>=]")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -100,12 +97,6 @@ def _call(call: dict[str, Any], arguments: Any) -> tuple[str, str]:
         except msgspec.DecodeError:
             return str(call.get("name", "")), str(arguments)
     return str(call.get("name", "")), _canonical.encode(arguments).decode()
-
-
-def plain(text: str) -> str:
-    """Words alone: case, punctuation between words and space widths gone. Numbers keep signs and points."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(_WORD.findall(folded))
 
 
 def _is_whole(dialect: str, held: dict[str, Any], reason: str | None) -> bool:

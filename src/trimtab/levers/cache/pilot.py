@@ -18,7 +18,6 @@ from trimtab.levers.cache.asking import Asked
 from trimtab.levers.cache.kept import Kept
 from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.recorded import Recorded
-from trimtab.levers.cache.same import compared
 from trimtab.levers.cache.tiers import Found, Tiers
 from trimtab.money import PriceTable
 from trimtab.stats.intervals import Interval, clopper_pearson
@@ -106,28 +105,25 @@ def _played(each: Recorded, tiers: Tiers, route: str, prices: PriceTable | None,
     told = msgspec.structs.replace(told, eligible=True)
     found = tiers.find(each.asked, route)
     hit = found.held is not None and not found.explored
-    if each.answer is not None:
-        _doubt(each.asked, found, each.answer, hit, pilot)
+    if each.answer is not None and (doubt := _doubt(each.asked, found, tiers, each.answer)) is not None:
+        pilot.doubts.append(doubt)
     if not hit:
         if each.answer is not None:
             tiers.keep(each.asked, found, each.answer, True)
         return told
-    wrong = each.answer is None or compared(each.answer, found.held) is False
+    wrong = each.answer is None or tiers.same(each.answer, found.held) is False
     return msgspec.structs.replace(told, tier=found.tier, wrong=wrong)
 
 
-def _doubt(asked: Asked, found: Found, answer: Kept, served: bool, pilot: Pilot) -> None:
-    """Note it where the nearest other answer is not the one that was given."""
-    if found.near is None or not found.near.questions:
-        if served and compared(answer, found.held) is False and found.held is not None:
-            said = asked.question.text
-            pilot.doubts.append(Doubt(True, 1.0, said, said, _brief(answer), _brief(found.held)))
-        return
-    held = found.held
-    if held is not None and compared(answer, held) is False:
-        doubt = Doubt(served, found.near.choice.score, asked.question.text, found.near.questions[0], "", "")
-        doubt = msgspec.structs.replace(doubt, answer=_brief(answer), held_answer=_brief(held))
-        pilot.doubts.append(doubt)
+def _doubt(asked: Asked, found: Found, tiers: Tiers, answer: Kept) -> Doubt | None:
+    """What the call would have got, or nearly, where that is not what it got."""
+    held = found.held or tiers.nearest(found)
+    if held is None or tiers.same(answer, held) is not False:
+        return None
+    near, said = found.near, asked.question.text
+    served = found.held is not None and not found.explored
+    score, question = (near.choice.score, near.questions[0]) if near and near.questions else (1.0, said)
+    return Doubt(served, score, said, question, _brief(answer), _brief(held))
 
 
 def _brief(answer: Kept) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +26,14 @@ from trimtab.levers.cache.kept import Kept
 from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.tiers import NOTHING, Found, Tiers
 from trimtab.store.artifacts import ArtifactStore
+from trimtab.trace import SAVED_MS_TAG
 
 log = logging.getLogger("trimtab.cache")
 
 STATE = "policy.state"
 _MB = 1 << 20
 _SAID_EVERY_S = 60.0
+_TURN_S = 0.001
 # What the parts may raise over a damaged file, a vector of another width, an encoder that fails.
 _BREAKING = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 Done = TypeVar("Done")
@@ -57,6 +60,8 @@ class Cache:
         self._looking = ThreadPoolExecutor(1, thread_name_prefix="trimtab-cache-looking")
         self._keeping = ThreadPoolExecutor(1, thread_name_prefix="trimtab-cache-keeping")
         self._keeping.submit(tiers.open)
+        # A thread that computes must not keep the event loop from its turn for the interpreter's usual 5 ms.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _TURN_S))
         self._tasks: set[asyncio.Task[None]] = set()
         self._said = -_SAID_EVERY_S
 
@@ -137,11 +142,13 @@ class Cache:
         fresh = await self._in_thread(self._keeping, read)
         if fresh is not None:
             fresh = msgspec.structs.replace(fresh, expires_s=fresh.stored_s + asked.life_s)
+        admitted = fresh is not None and self._admission.admits(asked.partition.caller or request.who.user)
+        if fresh is not None and admitted:
+            # Before the disk has it, so that whoever asks at once again need not ask upstream.
+            self._remember(asked, fresh)
         _land(flight, fresh)
         if fresh is None:
             return
-        admitted = self._admission.admits(asked.partition.caller or request.who.user)
-        self._memory.drop(asked.key)
         await self._in_thread(self._keeping, functools.partial(self.tiers.keep, asked, found, fresh, admitted))
         if admitted:
             self._remember(asked, fresh)
@@ -188,5 +195,5 @@ def _hit(request: Request, held: Kept, tier: str) -> Reply:
     notes.saved = request.endpoint.price_name or held.model or request.head.model, held.usage
     notes.marks["trimtab.cache_tier"] = tier
     if held.latency_ms:
-        notes.marks["trimtab.saved_ms"] = f"{held.latency_ms:.0f}"
+        notes.marks[SAVED_MS_TAG] = f"{held.latency_ms:.0f}"
     return reply

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from trimtab.errors import TrimtabError
-from trimtab.levers.cache import encoder, kept
+from trimtab.levers.cache import comparator, encoder, kept
 from trimtab.levers.cache.asking import Asked
+from trimtab.levers.cache.comparator import Comparator
 from trimtab.levers.cache.eligibility import is_acting
 from trimtab.levers.cache.encoder import Encoder
 from trimtab.levers.cache.entries import Answer, Entries
@@ -26,7 +27,6 @@ from trimtab.levers.cache.kept import Kept
 from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.policy import Candidate, Choice, Setting
 from trimtab.levers.cache.routes import Route, Routes
-from trimtab.levers.cache.same import compared
 from trimtab.levers.cache.sharing import Sharing
 from trimtab.levers.cache.vetoes import veto
 
@@ -87,6 +87,7 @@ class Tiers:
         self._semantic: Semantic | None = None
         self._sharing = Sharing(folder, options.share_from) if options.share_from else None
         self._random = random.Random(options.seed)
+        self._comparator = Comparator()
         self.broken = ""
 
     @property
@@ -108,7 +109,23 @@ class Tiers:
             return
         setting = Setting(alpha=self._options.alpha, explore=self._options.explore)
         routes = Routes(self._folder, setting, self._options.seed, its.dims, self._state)
+        self._comparator = Comparator(its.embed)
         self._semantic = Semantic(its, entries, routes)
+
+    def same(self, fresh: Kept, held: Kept | None) -> bool | None:
+        """Whether both say the same; None where that cannot be told."""
+        if held is None:
+            return None
+        return self._comparator.same(
+            comparator.Answer(fresh.text, fresh.calls), comparator.Answer(held.text, held.calls)
+        )
+
+    def nearest(self, found: Found) -> Kept | None:
+        """The answer of the nearest question that was not served."""
+        if found.near is None or not found.near.compare or self._semantic is None:
+            return None
+        answer = self._semantic.entries.answer(found.near.compare[0][1])
+        return None if answer is None else _kept(answer)
 
     def find(self, asked: Asked, route: str) -> Found:
         """What may be served. StoreError and what else the parts raise."""
@@ -162,7 +179,7 @@ class Tiers:
             self._again(found, fresh, answer)
             return
         semantic = self._semantic
-        if semantic is not None and asked.by_meaning and not is_acting(fresh.tools):
+        if semantic is not None and asked.by_meaning and not is_acting(fresh.calls):
             self._learn(semantic, asked, found, fresh, admitted)
         elif admitted:
             self._rows().add(asked.partition.digest, asked.key, asked.question.text, None, answer)
@@ -173,7 +190,7 @@ class Tiers:
 
     def _again(self, found: Found, fresh: Kept, answer: Answer) -> None:
         """The very same question was asked upstream once more: what it says now counts."""
-        same = compared(fresh, found.held)
+        same = self.same(fresh, found.held)
         if same is None:
             return
         self._rows().label(found.entry, "", same, "explored")
@@ -186,7 +203,7 @@ class Tiers:
         rows = semantic.entries
         if near is not None and near.compare:
             held = [rows.answer(its) for _, its in near.compare]
-            same = [None if each is None else compared(fresh, _kept(each)) for each in held]
+            same = [None if each is None else self.same(fresh, _kept(each)) for each in held]
             lesson = near.route.learn(near.choice, [its for _, its in near.compare], same)
             given = [(entry, equal) for (entry, _), equal in zip(near.compare, same, strict=True) if equal is not None]
             rows.labels(text, given, "explored" if near.choice.explore else "miss")
