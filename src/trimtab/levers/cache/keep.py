@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trimtab.levers.cache.features import Rarity
 from trimtab.levers.cache.risk import Curve
 from trimtab.levers.cache.verifier import Verifier
 
-if TYPE_CHECKING:
-    from trimtab.levers.cache.policy import Policy
+Policy = Any  # trimtab.levers.cache.policy.Policy, which imports this
 
 VERSION = 1
 
@@ -32,7 +31,7 @@ def packed(policy: Policy) -> bytes:
         "slots": list(policy.slots.items()),
         "moved": list(policy.moved.items()),
         "threshold": policy.threshold if math.isfinite(policy.threshold) else None,
-        "closed": policy.closed,
+        "shut": policy.shut,
         "learned": float(metric.learned),
         "counters": [policy.seen, policy.fitted, policy.rang],
         "rarity": [policy.rarity.counts, policy.rarity.n],
@@ -80,7 +79,7 @@ def restore(policy: Policy, words: dict[str, Any], arrays: dict[str, Any]) -> No
     policy.slots = {int(group): slot for group, slot in words["slots"]}
     policy.moved = dict(words["moved"])
     policy.threshold = math.inf if words["threshold"] is None else words["threshold"]
-    policy.closed = words["closed"]
+    policy.shut = words["shut"]
     policy.seen, policy.fitted, policy.rang = words["counters"]
     policy.rarity = Rarity(*words["rarity"])
     policy.retired = set(words["retired"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trimtab.levers.cache import keep, risk, vetoes
@@ -41,10 +42,8 @@ class Choice(NamedTuple):
     score: float
     explore: bool
     reason: str
-    group: int | None
     compare: tuple[int, ...]
     row: tuple[float, ...]
-    chance: float  # of going upstream, as it stood
 
 
 class Lesson(NamedTuple):
@@ -60,7 +59,13 @@ class Lesson(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What may be set."""
+    """What may be set.
+
+    `alpha`: wrong hits allowed of hits. `explore`: share of would-be hits sent upstream for a label. `confidence`: of
+    the one-sided bound. The policy is fitted from `warm` labels on, each `every` requests or twentieth part, with
+    at least `fewest` right and wrong labels, to the last `window`. `hidden`: share of wrong answers that the comparator
+    does not see, at most (`mistakes`).
+    """
 
     alpha: float = 0.01
     explore: float = 0.015
@@ -70,10 +75,14 @@ class Setting(NamedTuple):
     fewest: int = 30
     window: int = 8000
     vetoes: bool = True
+    hidden: float = 0.0
 
 
 class Policy:
-    """One route's cache decision. `seed` fixes the draws of exploration."""
+    """One route's cache decision. `seed` fixes the draws of exploration.
+
+    Threads may share it. `shut` closes it by hand; the alarm closes it group by group: each must prove itself anew.
+    """
 
     def __init__(self, setting: Setting | None = None, seed: int = 0, dims: int = 384) -> None:
         import numpy as np
@@ -89,7 +98,8 @@ class Policy:
         self.verifier: Verifier | None = None
         self.curve: risk.Curve | None = None
         self.threshold = math.inf
-        self.closed = False
+        self.shut = False
+        self.lock = RLock()
         self.alarm = Alarm()
         self.watch = Watch()
         self.rang = 0
@@ -100,38 +110,52 @@ class Policy:
         self.recent: list[tuple[float, ...]] = []  # of all requests
         self.fitted = 0
 
+    @property
+    def closed(self) -> bool:
+        """Nothing at all may be served: shut by hand, nothing learned yet, or the alarm rang and no group is back."""
+        return self.shut or not math.isfinite(self.threshold) or (bool(self.watch.held) and all(self.watch.held))
+
     # -- deciding -----------------------------------------------------------------------------------------------
     def decide(self, asked: str, vector: Array, candidates: Sequence[Candidate]) -> Choice:
         """`candidates` best first. Deterministic, given the seed and what was asked and learned before."""
+        with self.lock:
+            return self._decide(asked, vector, candidates)
+
+    def _decide(self, asked: str, vector: Array, candidates: Sequence[Candidate]) -> Choice:
         self.seen += 1
         groups: dict[int, list[int]] = {}
         for place, candidate in enumerate(candidates):
             if (slot := self.slot(candidate.group)) not in self.retired:
                 groups.setdefault(slot, []).append(place)
         if not groups:
-            return Choice(None, -math.inf, False, "nothing near", None, (), (), 1.0)
+            return Choice(None, -math.inf, False, "nothing near", (), ())
         best, row, order = self.look(asked, vector, candidates, groups)
         self.recent.append(row)
         if len(self.recent) > 2 * self.setting.window:
             del self.recent[: self.setting.window]
-        compare = tuple(groups[group][0] for group in order[:COMPARED])
         score = -math.inf
         if self.verifier is not None:
             import numpy as np
 
             score = float(self.verifier.score(np.array([row]))[0])
-        if self.closed or score < self.threshold:
-            return Choice(None, score, False, "closed" if self.closed else "unsure", best, compare, row, 1.0)
-        if self.watch.held[best]:
-            return Choice(None, score, False, "held", best, compare, row, 1.0)
         places = groups[best]
-        if self.setting.vetoes:
+        if score >= self.threshold and self.setting.vetoes:
             places = [place for place in places if vetoes.veto(asked, candidates[place].question) is None]
-        if not places:
-            return Choice(None, score, False, "vetoed", best, compare, row, 1.0)
-        if self.random.random() < self.setting.explore:
-            return Choice(None, score, True, "explored", best, compare, row, self.setting.explore)
-        return Choice(candidates[places[0]].entry, score, False, "sure", best, compare, row, 0.0)
+        entry, reason, explore = None, self._refusal(score, best, bool(places)), False
+        if not reason:
+            explore = bool(self.random.random() < self.setting.explore)
+            entry, reason = (None, "explored") if explore else (candidates[places[0]].entry, "sure")
+        compare = tuple(groups[group][0] for group in order[:COMPARED])
+        return Choice(entry, score, explore, reason, compare, row)
+
+    def _refusal(self, score: float, slot: int, allowed: bool) -> str:
+        if self.shut:
+            return "shut"
+        if score < self.threshold:
+            return "unsure"
+        if self.watch.held[slot]:
+            return "held"
+        return "" if allowed else "vetoed"
 
     def look(
         self, asked: str, vector: Array, candidates: Sequence[Candidate], groups: dict[int, list[int]]
@@ -140,15 +164,13 @@ class Policy:
         names = list(groups)
         top = candidates[0].cosine
         votes = [sum(math.exp(SHARPNESS * (candidates[p].cosine - top)) for p in groups[g]) for g in names]
-        slots = names
-        ratios = self.metric.ratios(vector, slots)
+        ratios = self.metric.ratios(vector, names)
         total = sum(votes)
         rank = [math.log(v / total) + r for v, r in zip(votes, ratios, strict=True)]
         order = sorted(range(len(names)), key=lambda i: -rank[i])
         i = order[0]
-        best, places = names[i], groups[names[i]]
+        slot, places = names[i], groups[names[i]]
         others = [j for j in range(len(names)) if j != i]
-        slot = slots[i]
         held = candidates[places[0]]
         other = max((candidates[groups[names[j]][0]].cosine for j in others), default=0.0)
         n = self.metric.members[slot]
@@ -172,12 +194,16 @@ class Policy:
             candidates[min(4, len(candidates) - 1)].cosine,
             *words[2:],
         )
-        return best, row, [names[j] for j in order]
+        return slot, row, [names[j] for j in order]
 
     # -- learning -----------------------------------------------------------------------------------------------
     def learn(self, choice: Choice, groups: Sequence[int], same: Sequence[bool | None]) -> Lesson:
         """After upstream answered: for each place in `choice.compare`, its group, and whether the fresh answer is the
         same as its answer (None: not compared). Then store the question, by `store`."""
+        with self.lock:
+            return self._learn(choice, groups, same)
+
+    def _learn(self, choice: Choice, groups: Sequence[int], same: Sequence[bool | None]) -> Lesson:
         if not choice.compare:
             return Lesson(None, (), None)
         retired = None
@@ -208,13 +234,14 @@ class Policy:
 
     def store(self, group: int, vector: Array, question: str) -> None:
         """A question was stored as one of `group`, a known or a new one."""
-        if group not in self.slots:
-            self.slots[group] = len(self.slots)
-            self.tries.append(0.0)
-            self.rights.append(0.0)
-            self.watch.grow()
-        self.metric.add(self.slot(group), vector)
-        self.rarity.add(question)
+        with self.lock:
+            if group not in self.slots:
+                self.slots[group] = len(self.slots)
+                self.tries.append(0.0)
+                self.rights.append(0.0)
+                self.watch.grow()
+            self.metric.add(self.slot(group), vector)
+            self.rarity.add(question)
 
     def due(self) -> bool:
         """Is it time for `refit`?"""
@@ -223,22 +250,27 @@ class Policy:
         )
 
     def refit(self) -> None:
-        """Fit the metric, the verifier and the threshold anew; takes a second: call it off the path."""
+        """Fit the metric, the verifier and the threshold anew, in some tenths of a second: call it off the path."""
         import numpy as np
 
-        self.fitted = self.seen
-        self.metric.fit()
-        right = np.array(self.right[-self.setting.window :])
+        window = self.setting.window
+        with self.lock:
+            self.fitted = self.seen
+            self.metric.fit()
+            right = np.array(self.right[-window:])
+            rows, recent = np.array(self.rows[-window:]), np.array(self.recent[-window:])
+            start = None if self.verifier is None else self.verifier.weights
         if min(right.sum(), len(right) - right.sum()) < self.setting.fewest:
             return
-        rows = np.array(self.rows[-self.setting.window :])
-        recent = np.array(self.recent[-self.setting.window :])
-        if self.verifier is None:
-            self.verifier = Verifier()
-        scores = self.verifier.held_out(rows, right)
-        self.verifier.fit(rows, right)
-        self.curve = risk.curve(scores, right)
-        self.threshold = self.curve.threshold(self.verifier.score(recent), self.setting.alpha, self.setting.confidence)
+        verifier = Verifier()
+        verifier.weights = start
+        scores = verifier.held_out(rows, right)
+        verifier.fit(rows, right)
+        curve = risk.curve(scores, right)
+        alpha = self.setting.alpha * (1 - self.setting.hidden)
+        threshold = curve.threshold(verifier.score(recent), alpha, self.setting.confidence)
+        with self.lock:
+            self.verifier, self.curve, self.threshold = verifier, curve, threshold
 
     def _merge(self, into: int, group: int) -> None:
         slot, gone = self.slot(into), self.slot(group)
@@ -259,7 +291,8 @@ class Policy:
     # -- keeping ------------------------------------------------------------------------------------------------
     def state(self) -> bytes:
         """Everything `resume` needs: arrays and JSON, no code."""
-        return keep.packed(self)
+        with self.lock:
+            return keep.packed(self)
 
     @classmethod
     def resume(cls, state: bytes) -> Policy:

@@ -64,7 +64,7 @@ def changed(stream: Stream, seed: int, share: float = 0.2) -> Stream:
 
 
 def late(stream: Stream, seed: int) -> Stream:
-    """Half of the answers are asked for in the second half only."""
+    """Half of the answers are asked for in the second half of the time only, the others all through."""
     import numpy as np
 
     draw = np.random.default_rng(seed)
