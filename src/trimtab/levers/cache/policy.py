@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMPARED = 5  # distinct answers the fresh one is compared with
 SHARPNESS = 12.0  # of a vote by cosine
+OPPOSED = ("one denies what the other says", "antonyms", "parts exchanged")  # vetoes that no other question lifts
 
 
 class Candidate(NamedTuple):
@@ -44,6 +45,7 @@ class Choice(NamedTuple):
     reason: str
     compare: tuple[int, ...]
     row: tuple[float, ...]
+    chance: float = 1.0  # of going upstream, as it stood
 
 
 class Lesson(NamedTuple):
@@ -140,13 +142,14 @@ class Policy:
             score = float(self.verifier.score(np.array([row]))[0])
         places = groups[best]
         if score >= self.threshold and self.setting.vetoes:
-            places = [place for place in places if vetoes.veto(asked, candidates[place].question) is None]
+            places = permitted(asked, candidates, places)
         entry, reason, explore = None, self._refusal(score, best, bool(places)), False
         if not reason:
             explore = bool(self.random.random() < self.setting.explore)
             entry, reason = (None, "explored") if explore else (candidates[places[0]].entry, "sure")
         compare = tuple(groups[group][0] for group in order[:COMPARED])
-        return Choice(entry, score, explore, reason, compare, row)
+        chance = self.setting.explore if explore else float(entry is None)
+        return Choice(entry, score, explore, reason, compare, row, chance)
 
     def _refusal(self, score: float, slot: int, allowed: bool) -> str:
         if self.shut:
@@ -301,3 +304,17 @@ class Policy:
         policy = cls(Setting(*words["setting"]), words["seed"], words["dims"])
         keep.restore(policy, words, arrays)
         return policy
+
+
+def permitted(asked: str, candidates: Sequence[Candidate], places: Sequence[int]) -> list[int]:
+    """The questions of one answer, nearest first, that do not forbid it.
+
+    A question with the same numbers, names and dates speaks for an answer that another with others had forbidden. An
+    opposite is an opposite: where the nearest question is one, a question that merely says it in other words is no
+    reason to serve.
+    """
+    first = vetoes.veto(asked, candidates[places[0]].question)
+    if first in OPPOSED:
+        return []
+    found = [place for place in places[1:] if vetoes.veto(asked, candidates[place].question) is None]
+    return found if first else [places[0], *found]
