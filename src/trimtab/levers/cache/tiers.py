@@ -28,7 +28,6 @@ from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.policy import Candidate, Choice, Setting
 from trimtab.levers.cache.routes import Route, Routes
 from trimtab.levers.cache.sharing import Sharing
-from trimtab.levers.cache.vetoes import veto
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,11 +162,6 @@ class Tiers:
         served = next((each for each in near if each.entry == choice.entry), None)
         if served is None:
             return Found(explored=choice.explore, near=looked)
-        # By the answer's nearest question: another one of its questions must not let it in, and no other answer may
-        # take its place, so the veto comes last.
-        closest = next(each for each in near if each.group == served.group)
-        if any(veto(text, each.question) is not None for each in (closest, served)):
-            return Found(near=looked._replace(choice=choice._replace(entry=None, reason="vetoed")))
         answer = semantic.entries.answer(served.group)
         if answer is None:
             return Found(near=looked)
