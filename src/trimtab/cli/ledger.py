@@ -8,13 +8,15 @@ from trimtab.cli import storewords
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """`trimtab ledger verify|list`."""
+    """`trimtab ledger verify|list|saving`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     verifying = storewords.verb(verbs, "verify", verify, "check every byte, and compute every verdict again")
     verifying.add_argument("--head", default="", metavar="HASH", help="an entry that must be there, from a report say")
     listing = storewords.verb(verbs, "list", list_, "entries, one a line")
     listing.add_argument("--kind", default="", help="only estimate, verdict, rollout or saving")
-    for command in (verifying, listing):
+    saving = storewords.verb(verbs, "saving", saving_, "note what kept answers have saved, by the recorded calls")
+    saving.add_argument("--since", metavar="AGE", help="only calls since then, such as 30m, 2h or 7d")
+    for command in (verifying, listing, saving):
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -53,4 +55,23 @@ def list_(args: argparse.Namespace) -> int:
         print(f"{entry.hash[:12]}  {entry.at}  {entry.kind:<8}  {said:<12}  {names.get('candidate', '')}")
     if not entries:
         print(f"no entries in {ledger.folder}: `trimtab gate run` makes one")
+    return 0
+
+
+def saving_(args: argparse.Namespace) -> int:
+    from trimtab.money import text_of
+    from trimtab.plan import spending
+    from trimtab.store.ledger import Ledger
+    from trimtab.store.traces import TraceFilter, TraceReader
+
+    folder, since = storewords.there(args), storewords.since_ns(args.since)
+    traces = TraceReader(folder).scan(TraceFilter(since_ns=since), bodies=False)
+    found = spending.saved(call for trace in traces for call in trace.calls if call.started_ns >= (since or 0))
+    body = {"since_ns": since or 0, **{name: getattr(found, name) for name in found.__struct_fields__}}
+    Ledger(folder).append("saving", body)
+    if args.json:
+        return storewords.print_json(found)
+    print(
+        f"{found.hits:,} of {found.calls:,} calls were answered from what was kept: {text_of(found.nanodollars)} saved"
+    )
     return 0

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from trimtab import __version__
 from trimtab.errors import TrimtabError
@@ -17,6 +18,8 @@ NOUNS = {
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
     "keys": "make, list and end the virtual keys that limit who may call and spend",
+    "estimate": "what a lever would have saved on the recorded traces, before anything is built",
+    "build": "fit a lever on the recorded traces, and write the candidate that has it",
     "gate": "prove that a candidate is no worse than what serves now, before it goes live",
     "rollout": "let a proven candidate take the traffic step by step, and take it back",
     "ledger": "list and verify the record of estimates, verdicts, rollouts and savings",
@@ -39,7 +42,17 @@ def parser(noun: str | None) -> argparse.ArgumentParser:
         command = nouns.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if noun in (None, name):
             importlib.import_module(f"trimtab.cli.{name}").add(command)
+    if noun not in NOUNS:
+        _add_levers(nouns)
     return top
+
+
+def _add_levers(nouns: Any) -> None:
+    """The commands that levers have of their own."""
+    finding = importlib.import_module("trimtab.levers.finding")
+    for name, text in finding.with_commands().items():
+        command = nouns.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        finding.commands(name).add(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from trimtab.gateway.chain import Notes
 from trimtab.gateway.dialects.protocol import Answer
 from trimtab.gateway.live import Live
 from trimtab.money import Cost, Usage
-from trimtab.trace import Call, EndState
+from trimtab.trace import SAVED_TAG, Call, EndState
 
 _NO_USAGE = Usage()
 
@@ -89,8 +89,24 @@ class Account:
         if overhead_ms is None:
             overhead_ms = self.elapsed_ms() - self.notes.upstream_s * 1e3
         headers.append((b"x-trimtab-cache", _one_line(self.notes.cache)))
+        if self.is_hit:
+            headers.append((b"x-trimtab-cost", b"0.000000000"))
+            if (saved := self.saved()) is not None:
+                headers.append((b"x-trimtab-saved-cost", f"{saved / 1e9:.9f}".encode()))
         headers.append((b"x-trimtab-overhead-ms", b"%.3f" % overhead_ms))
         return headers
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether a kept answer was given, and no model server asked."""
+        return self.notes.cache == "hit"
+
+    def saved(self) -> int | None:
+        """Nano-dollars that the call which a hit stands for would have cost now; None where that is unknown."""
+        if self.notes.saved is None:
+            return None
+        cost = self.live.prices.cost(*self.notes.saved)
+        return None if cost is None else cost.nanodollars
 
     @property
     def asked(self) -> str:
@@ -100,11 +116,13 @@ class Account:
     @property
     def priced_as(self) -> str:
         """The name to look up in the price table; empty before an endpoint is asked."""
-        endpoint = self.notes.endpoint
+        endpoint = self.notes.endpoint if not self.is_hit else None
         return (endpoint.price_name or self.response_model or self.asked) if endpoint else ""
 
     def cost(self) -> tuple[int | None, str]:
         """Nano-dollars and the price table's version; None where the usage or the price is unknown."""
+        if self.is_hit:
+            return 0, self.live.prices.version
         model = self.priced_as
         if self.usage is None or not model:
             return None, ""
@@ -160,6 +178,8 @@ class Account:
         tags = {name: held for name, held in who.tags.items() if not name.startswith("trimtab.")} if who.tags else {}
         for name, held in self.notes.tags().items():
             tags[name] = self._scrubbed(held)
+        if (saved := self.saved()) is not None:
+            tags[SAVED_TAG] = str(saved)
         if self.key:
             tags["trimtab.key"] = self.key
         return tags

@@ -18,8 +18,10 @@ from trimtab.gateway import disclosure
 from trimtab.gateway.attribution import Attribution
 from trimtab.gateway.dialects.chat import CHAT
 from trimtab.gateway.dialects.protocol import Answer, Dialect, Reading
+from trimtab.gateway.keys import Key
 from trimtab.gateway.wire import Head
-from trimtab.trace import EndState
+from trimtab.money import Usage
+from trimtab.trace import CACHE_TAG, EndState
 
 log = logging.getLogger("trimtab.gateway")
 
@@ -31,7 +33,9 @@ class Notes:
     endpoint than the first choice answered; `on_end`, where set, wants to know how the call ended; `closers` cut what
     is still open of the upstream's streams; `source` is a translated answer as its provider gave it;
     `read` is a plain answer's body and what was read of it;
-    `cache` is "off", or what a step that keeps answers found: "hit" or "miss".
+    `cache` is "off", or what a step that keeps answers found: "hit", "miss" or, where it did not look, "bypass".
+    A hit costs nothing; `saved` is the price name and the usage of the call that it stands for.
+    `key` is the client's virtual key.
     """
 
     def __init__(self) -> None:
@@ -46,6 +50,8 @@ class Notes:
         self.source: Answer | Reading | None = None
         self.read: tuple[bytes, Answer] | None = None
         self.cache = "off"
+        self.saved: tuple[str, Usage] | None = None
+        self.key: Key | None = None
 
     def tags(self) -> dict[str, str]:
         """What the trace keeps of it: only what is out of the ordinary."""
@@ -54,6 +60,8 @@ class Notes:
             tags["trimtab.attempts"] = ", ".join(self.attempts)
         if self.fallback:
             tags["trimtab.fallback"] = "true"
+        if self.cache != "off":
+            tags[CACHE_TAG] = self.cache
         return {**tags, **self.marks} if self.marks else tags
 
     def ended(self, end: EndState) -> None:

@@ -99,6 +99,7 @@ class Exchange:
         self.key = limits.identify(account.headers)
         account.headers = limits.without_keys(account.headers)
         account.key = self.key.name if self.key is not None else ""
+        account.notes.key = self.key
 
     def watch(self) -> None:
         """From now on a hang-up cancels this task."""
@@ -182,7 +183,7 @@ class Exchange:
         else:
             account.error = wire.error_text(content) or f"status {reply.status}"
         headers = self.headers(reply)
-        if (cost := account.cost()[0]) is not None:
+        if not account.is_hit and (cost := account.cost()[0]) is not None:
             headers.append((b"x-trimtab-cost", f"{cost / 1e9:.9f}".encode()))
         self.unwatch()
         self.answered = True
@@ -282,6 +283,7 @@ class Exchange:
             services.limits.settle(self.reservation, call, account)
         services.meter.count(call, account.usage)
         services.meter.step_errors.add(amount=len(account.notes.step_errors))
+        services.meter.cached(account.notes.cache, account.saved())
         request = account.body if account.head is not None else None
         services.recorder.submit(call, request, account.response, account.size + len(account.body))
         if self.trial is not None:

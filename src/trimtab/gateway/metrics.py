@@ -35,6 +35,10 @@ class Meter:
         self.shadows = Counter("trimtab_shadow_calls_total", "Calls asked a second time for a rollout, by their end.")
         self.shadow_drops = Counter("trimtab_shadow_dropped_total", "Calls not asked a second time, by reason.")
         self.shadow_cost = Counter("trimtab_shadow_cost_usd_total", "Cost of calls asked a second time, US dollars.")
+        self.by_cache = Counter("trimtab_cache_calls_total", "Calls that a step which keeps answers saw, by state.")
+        self.cache_saved = Counter(
+            "trimtab_cache_saved_usd_total", "Cost of the calls that hits stood for, US dollars."
+        )
         self.counters: list[Counter] = []
         self.gauges: list[Gauge] = []
         # Lines that others write themselves.
@@ -48,6 +52,13 @@ class Meter:
     def count(self, call: Call, usage: Usage | None) -> None:
         """Count one finished call; `usage` None where the provider gave none."""
         self._tally.count(call, usage)
+
+    def cached(self, state: str, saved: int | None) -> None:
+        """Count what a step that keeps answers made of a call, and the nano-dollars that it saved."""
+        if state != "off":
+            self.by_cache.add((("state", state),))
+            if saved:
+                self.cache_saved.add(amount=saved / 1e9)
 
     def text(self, recorder: dict[str, int]) -> str:
         """The whole page; `recorder` holds waiting, written, dropped and failed."""

@@ -25,7 +25,7 @@ from trimtab.gateway.disclosure import KEYS
 from trimtab.gateway.serving import Serving
 from trimtab.gateway.stream import Relay
 from trimtab.gateway.trial import SHADOW, Answered, Finished, Pair, Trial
-from trimtab.trace import EndState
+from trimtab.trace import CACHE_TAG, EndState
 
 WORKFLOW = "trimtab.shadow"
 # One turn of the event loop that takes longer says that there is enough to do without shadows.
@@ -96,7 +96,9 @@ class Shadows:
 
     def _is_sampled(self, finished: Finished) -> bool:
         call = finished.call
-        if call.operation not in _OPERATIONS or not call.endpoint or call.end is EndState.CLIENT_GONE:
+        if call.operation not in _OPERATIONS or call.end is EndState.CLIENT_GONE:
+            return False
+        if not call.endpoint and call.tags.get(CACHE_TAG) != "hit":
             return False
         if not finished.by_candidate and call.end is not EndState.COMPLETE:
             # Without the baseline's answer there is nothing to compare with; one that the candidate lacks is a loss.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from trimtab.plan import spending, timeline, tools
-from trimtab.plan.spending import AgentUse, EndUse, Repeats, Spend, spend
+from trimtab.plan.spending import AgentUse, EndUse, Repeats, Saved, Spend, spend
 from trimtab.plan.timeline import Exchange, Segment, Stage
 from trimtab.plan.tools import Handoff, ToolUse
 from trimtab.stats.intervals import wilson
@@ -64,6 +64,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[ToolUse, ...]
     stages: tuple[StageUse, ...]
     repeats: Repeats
+    saved: Saved
     failures: tuple[EndUse, ...]
     handoffs: tuple[Handoff, ...]
 
@@ -81,6 +82,7 @@ def measure(traces: Iterable[Trace]) -> Audit:
         tools=tools.uses(sessions, paths),
         stages=_stages(paths),
         repeats=spending.repeats(sessions),
+        saved=spending.saved(calls),
         failures=spending.failures(calls),
         handoffs=tools.handoffs(exchanges),
     )

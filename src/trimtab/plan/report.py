@@ -168,6 +168,9 @@ def _waste(audit: Audit) -> Text:
     lines += [f"calls ended {row.end.value}  {row.calls:,}, {money(row.spend)}" for row in audit.failures]
     if not audit.failures:
         lines.append("calls not complete  0")
+    if audit.saved.hits:
+        saved = text_of(audit.saved.nanodollars)
+        lines.append(f"calls answered from what was kept  {audit.saved.hits:,}, {saved} saved")
     if audit.totals.without_bodies:
         lines.append(
             f"{audit.totals.without_bodies:,} calls were recorded without bodies: they are in money and time alone"

@@ -10,7 +10,7 @@ import msgspec
 from trimtab.plan import messages
 from trimtab.plan.timeline import Exchange
 from trimtab.stats.quantiles import quantile
-from trimtab.trace import Call, EndState
+from trimtab.trace import CACHE_TAG, SAVED_MS_TAG, SAVED_TAG, Call, EndState
 
 
 class Spend(msgspec.Struct, frozen=True):
@@ -48,6 +48,17 @@ class Repeats(msgspec.Struct, frozen=True):
     requests: int
     across: int
     spend: Spend
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """Calls that were answered from what was kept, of all of them; what they would have cost as far as a price was
+    known (`unpriced` counts the others), and the milliseconds that the calls they stand for had taken."""
+
+    hits: int = 0
+    calls: int = 0
+    nanodollars: int = 0
+    unpriced: int = 0
+    ms: int = 0
 
 
 class EndUse(msgspec.Struct, frozen=True):
@@ -121,3 +132,21 @@ def failures(calls: list[Call]) -> tuple[EndUse, ...]:
             by_end[call.end].append(call)
     rows = [EndUse(end, len(its), spend(its)) for end, its in by_end.items()]
     return tuple(sorted(rows, key=lambda row: (-row.calls, row.end)))
+
+
+def saved(calls: Iterable[Call]) -> Saved:
+    """What kept answers saved, by the tags of the calls."""
+    known = list(calls)
+    hits = [call for call in known if call.tags.get(CACHE_TAG) == "hit"]
+    priced = [call for call in hits if SAVED_TAG in call.tags]
+    return Saved(
+        hits=len(hits),
+        calls=len(known),
+        nanodollars=sum(_whole(call.tags[SAVED_TAG]) for call in priced),
+        unpriced=len(hits) - len(priced),
+        ms=sum(_whole(call.tags.get(SAVED_MS_TAG, "")) for call in hits),
+    )
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -14,7 +14,7 @@ from trimtab.money import PriceTable, Usage, usage_of
 from trimtab.store import schema
 from trimtab.store.rows import SELECT_CALL, call_of
 from trimtab.store.writer import TraceWriter
-from trimtab.trace import Call
+from trimtab.trace import CACHE_TAG, Call
 
 _PIECE = 1000
 _READ = (
@@ -69,6 +69,8 @@ class Pricing(msgspec.Struct, frozen=True):
         endpoint's price name of today; for a call that noted no name, the model that answered, then the one asked for.
         No usage, no cost. A name that is not in the table leaves cost and version as they were, which may be unknown.
         """
+        if call.tags.get(CACHE_TAG) == "hit":
+            return call  # No model server was asked: it costs nothing at any price.
         told = None if call.usage.estimated else usage_of(call.raw_usage)
         usage = told or call.usage
         if told is None and usage == Usage():

@@ -1,0 +1,36 @@
+"""`trimtab build`: fit a lever on recorded traces, and write the candidate that `gate` and `rollout` take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trimtab.cli import leverwords, storewords
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """`trimtab build LEVER`."""
+    leverwords.options(parser)
+    text = "also write the candidate there: the configuration's Deployment with the lever in it"
+    parser.add_argument("--candidate", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from trimtab.levers import candidate
+
+    lever, store = leverwords.lever(args), storewords.there(args)
+    artifact = lever.build(leverwords.traces(args), store)
+    if args.candidate:
+        settings = storewords.settings(args)
+        applied = lever.apply(settings.deployment(), artifact)
+        args.candidate.write_text(candidate.text(applied, settings.price_table()), encoding="utf-8")
+    if args.json:
+        return storewords.print_json(artifact.manifest | {"artifact": artifact.digest})
+    print(f"artefact {artifact.digest[:12]} in {artifact.folder}")
+    for name, held in artifact.manifest.items():
+        print(f"  {name}: {held}")
+    if args.candidate:
+        print(f"candidate: {args.candidate}; prove it with  trimtab gate run --candidate {args.candidate}")
+    return 0

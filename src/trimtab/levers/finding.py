@@ -1,0 +1,55 @@
+"""Finding levers: built-in ones by their folder here, others by an entry point. Knows none of them by name.
+
+A lever's folder has `lab.py` with `make(options) -> Lever`; where it is a step, `serve.py` with `make(spec, folder)`;
+where it has commands of its own, `commands.py` with `add(parser)` and a line `SUMMARY`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from trimtab.errors import ConfigError
+from trimtab.lever import Lever
+
+_GROUP = "trimtab.labs"
+_HERE = Path(__file__).parent
+
+
+def names() -> tuple[str, ...]:
+    """Every lever that is there, built in or installed."""
+    own = {path.parent.name for path in _HERE.glob("*/lab.py")}
+    return tuple(sorted(own | {entry.name for entry in importlib.metadata.entry_points(group=_GROUP)}))
+
+
+def lever(name: str, options: Mapping[str, Any]) -> Lever:
+    """The lever `name` with its `options`; ConfigError where there is none or an option is wrong."""
+    if (_HERE / name / "lab.py").is_file() and name.isidentifier():
+        module = importlib.import_module(f"trimtab.levers.{name}.lab")
+    else:
+        module = _installed(name)
+    found: Lever = module.make(options)
+    return found
+
+
+def with_commands() -> dict[str, str]:
+    """The built-in levers that have commands of their own, with what these do."""
+    found = {}
+    for path in sorted(_HERE.glob("*/commands.py")):
+        found[path.parent.name] = str(commands(path.parent.name).SUMMARY)
+    return found
+
+
+def commands(name: str) -> ModuleType:
+    return importlib.import_module(f"trimtab.levers.{name}.commands")
+
+
+def _installed(name: str) -> ModuleType:
+    for entry in importlib.metadata.entry_points(group=_GROUP, name=name):
+        return importlib.import_module(entry.value)
+    known = ", ".join(names())
+    raise ConfigError(f"there is no lever '{name}': use one of {known}")
