@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.levers.cache import replay
-from trimtab.levers.cache.policy import Candidate, Policy, Setting
+from trimtab.levers.cache.policy import Candidate, Policy, Setting, permitted
 from trimtab.levers.cache.replay import Stream
 
 DIMS = 24
@@ -126,6 +126,15 @@ def test_a_veto_is_never_outvoted(played):
     assert policy.decide("refund 20 euros", vector, [held]).reason == "vetoed"
     allowed = policy.decide("refund 20 euros", vector, [held, Candidate(2, group, "a refund of 20 euros", 0.9)])
     assert allowed.entry == 2
+
+
+def test_another_question_lifts_a_veto_of_facts_but_not_an_opposite():
+    def near(*questions):
+        return [Candidate(at, 1, text, 0.9 - at / 100) for at, text in enumerate(questions)]
+
+    assert permitted("refund 20 euros", near("refund 30 euros", "give me 20 euros back"), [0, 1]) == [1]
+    assert permitted("is it not quick", near("is it quick", "what about the time"), [0, 1]) == []
+    assert permitted("refund 20 euros", near("i want a refund of 20 euros", "refund 30 euros"), [0, 1]) == [0]
 
 
 def test_no_candidate_is_a_miss_and_teaches_nothing():
