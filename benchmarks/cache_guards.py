@@ -21,7 +21,8 @@ import cache_swaps
 import numpy as np
 import results
 
-from trimtab.levers.cache import encoder, vetoes
+from trimtab.levers import encoder
+from trimtab.levers.cache import vetoes
 from trimtab.stats.intervals import clopper_pearson
 
 DATA = Path(os.environ.get("TRIMTAB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

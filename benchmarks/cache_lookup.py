@@ -22,7 +22,7 @@ import cache_guards
 import numpy as np
 import results
 
-from trimtab.levers.cache import encoder
+from trimtab.levers import encoder
 from trimtab.levers.cache.entries import Answer, Entries
 from trimtab.levers.cache.index import EXACT, Graph
 

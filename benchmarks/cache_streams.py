@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trimtab.levers.cache import encoder
+from trimtab.levers import encoder
 from trimtab.levers.cache.replay import Stream
 
 DATA = Path(os.environ.get("TRIMTAB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from trimtab.errors import TrimtabError
-from trimtab.levers.cache import comparator, encoder, kept
+from trimtab.levers import encoder
+from trimtab.levers.cache import comparator, kept
 from trimtab.levers.cache.asking import Asked
 from trimtab.levers.cache.comparator import Comparator
 from trimtab.levers.cache.eligibility import is_acting
-from trimtab.levers.cache.encoder import Encoder
 from trimtab.levers.cache.entries import Answer, Entries
 from trimtab.levers.cache.kept import Kept
 from trimtab.levers.cache.options import Options
 from trimtab.levers.cache.policy import Candidate, Choice, Setting
 from trimtab.levers.cache.routes import Route, Routes
 from trimtab.levers.cache.sharing import Sharing
+from trimtab.levers.encoder import Encoder
 
 if TYPE_CHECKING:
     import numpy as np

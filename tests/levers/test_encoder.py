@@ -8,8 +8,9 @@ import threading
 import numpy as np
 import pytest
 
+from trimtab.engines import bert
 from trimtab.errors import ConfigError, ModelError, UpstreamError
-from trimtab.levers.cache import bert, encoder
+from trimtab.levers import encoder
 
 TEXTS = (
     "How do I reset my PIN?",

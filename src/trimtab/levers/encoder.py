@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trimtab.errors import ModelError, require
-from trimtab.levers.cache import remote
+from trimtab.levers import embeddings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ def load(spec: str = "minilm") -> Encoder:
     """
     require("cache", "numpy")
     if spec.startswith(("http://", "https://")):
-        return remote.Remote(spec)
+        return embeddings.Remote(spec)
     require("cache", "openvino", "tokenizers")
     if spec in ("minilm", "minilm-f32"):
         return Local(_wheel(), "f32" if spec.endswith("f32") else "int8")
@@ -73,7 +73,7 @@ class Local:
         import openvino
         from tokenizers import Tokenizer
 
-        from trimtab.levers.cache import bert
+        from trimtab.engines import bert
 
         words = folder / "tokenizer.json"
         if not words.is_file():
