@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trimtab.levers.cache.features import NAMES, Rarity, lexical, words
@@ -41,6 +41,7 @@ def test_any_text_gives_a_full_row_of_finite_numbers(asked, held):
 
 
 @given(st.text(alphabet="ab 12", max_size=30), st.text(alphabet="ab 12", max_size=30))
+@example("11 1 21", "12 1a 1 2 1b a b")
 def test_what_differs_does_not_depend_on_the_side(one, two):
     there, back = lexical(one, [two], Rarity()), lexical(two, [one], Rarity())
     for at in (1, 3, 5, 6, 7):

@@ -65,11 +65,11 @@ class Rarity:
 def lexical(asked: str, held: Sequence[str], rarity: Rarity) -> list[float]:
     """How the words of `asked` differ from those of the group's nearest questions, `held`, nearest first."""
     a, b = words(asked), words(held[0])
-    shared, mine, theirs = a.all & b.all, a.all - b.all, b.all - a.all
+    shared, theirs = a.all & b.all, b.all - a.all
     weight = rarity.of
     known = frozenset().union(*(words(text).all for text in held))
-    both = sum(map(weight, shared))
-    either = both + sum(map(weight, mine)) + sum(map(weight, theirs))
+    # Exact sums: a set's order, and so a plain sum's rounding, differs from side to side and from process to process.
+    both, either = math.fsum(map(weight, shared)), math.fsum(map(weight, a.all | b.all))
     return [
         max(map(weight, a.all - known), default=0.0),
         both / either if either else 1.0,
@@ -79,6 +79,6 @@ def lexical(asked: str, held: Sequence[str], rarity: Rarity) -> list[float]:
         float(a.numbers != b.numbers),
         float(a.negations % 2 != b.negations % 2),
         float(a.question != b.question),
-        sum(map(weight, a.all - known)),
+        math.fsum(map(weight, a.all - known)),
         abs(a.length - b.length) / max(a.length, b.length, 1),
     ]
