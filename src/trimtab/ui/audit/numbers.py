@@ -1,0 +1,66 @@
+"""Numbers as people read them in the page and in the terminal."""
+
+from __future__ import annotations
+
+from trimtab.money import text_of
+from trimtab.plan.spending import Spend
+
+NONE = "–"
+
+
+def money(nano: int | float | None) -> str:
+    """Nano-dollars at a glance: three figures, thousands and millions with their letters."""
+    if nano is None:
+        return text_of(None)
+    value = abs(nano) / 1e9
+    sign = "−" if nano < 0 else ""
+    for least, letter in ((1e9, "bn"), (1e6, "M"), (1e4, "k")):
+        if value >= least:
+            return f"{sign}${value / (1e3 if letter == 'k' else least):,.1f}{letter}"
+    if value >= 1:
+        return f"{sign}${value:,.2f}"
+    return f"{sign}${value:.3g}" if value else "$0"
+
+
+def spent(spend: Spend) -> str:
+    """'≥' marks a sum in which calls without a known price are missing."""
+    text = money(spend.known)
+    return f"≥ {text}" if spend.unpriced and spend.priced else text
+
+
+def count(value: int | float | None) -> str:
+    """12,345 up to a million, 1.23M above."""
+    if value is None:
+        return NONE
+    for least, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= least:
+            return f"{value / least:,.2f}{letter}"
+    return f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """0 and 100 only where it is all or nothing."""
+    if value is None:
+        return NONE
+    if 0 < value < 0.001:
+        return "<0.1%"
+    digits = 1 if 0 < value < 0.1 or 0.995 <= value < 1 else 0
+    return f"{value:.{digits}%}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return NONE
+    if value and abs(value) < 0.1:
+        return f"{value * 1000:,.0f} ms" if abs(value) >= 0.001 else "<1 ms"
+    if abs(value) < 100:
+        return f"{value:,.1f} s"
+    return f"{value / 60:,.1f} min" if abs(value) < 6000 else f"{value / 3600:,.1f} h"
+
+
+def milliseconds(value: float | None) -> str:
+    return NONE if value is None else seconds(value / 1000)
+
+
+def between(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
