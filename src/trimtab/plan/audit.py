@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from trimtab.plan import spending, timeline, tools
+from trimtab.plan.findings import Sampled, Shape, Traffic, Waste, Where
 from trimtab.plan.spending import AgentUse, EndUse, Repeats, Saved, Spend, spend
 from trimtab.plan.timeline import Exchange, Segment, Stage
 from trimtab.plan.tools import Handoff, ToolUse
@@ -67,6 +68,11 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     saved: Saved
     failures: tuple[EndUse, ...]
     handoffs: tuple[Handoff, ...]
+    sampled: Sampled = Sampled()
+    where: Where = Where()
+    traffic: tuple[Traffic, ...] = ()
+    shape: Shape = Shape()
+    waste: Waste = Waste()
 
 
 def measure(traces: Iterable[Trace]) -> Audit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.plan.findings import Findings
+from trimtab.plan.survey import Survey
 from trimtab.plan.spending import AgentUse
 from trimtab.ui.audit import blocks, charts
 from trimtab.ui.audit.blocks import Column, Markup, Section
@@ -24,8 +24,8 @@ _COLUMNS = (
 _BARS = 8
 
 
-def section(findings: Findings) -> Section | None:
-    audit = findings.audit
+def section(survey: Survey) -> Section | None:
+    audit = survey.audit
     if not audit.totals.calls:
         return None
     made = (waterfall(audit.agents), blocks.heading("By agent"), by_agent(audit.agents))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trimtab.plan.findings import Findings, Reading
+from trimtab.plan.survey import Survey, Reading
 from trimtab.ui.audit import blocks
 from trimtab.ui.audit.blocks import Column, Section
 
@@ -13,13 +13,13 @@ LIMITS = (
 )
 
 
-def section(findings: Findings) -> Section:
+def section(survey: Survey) -> Section:
     rows = [
-        (one.source, f"{one.read:,}", f"{one.kept:,}", f"{one.known:,}", f"{one.bad:,}") for one in findings.reading
+        (one.source, f"{one.read:,}", f"{one.kept:,}", f"{one.known:,}", f"{one.bad:,}") for one in survey.reading
     ]
     made = [
         blocks.table("What was read", _COLUMNS, rows),
-        *(_bad(one) for one in findings.reading if one.bad or one.mended),
+        *(_bad(one) for one in survey.reading if one.bad or one.mended),
         blocks.heading("Limits"),
         blocks.bullets(LIMITS),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from trimtab.plan.audit import Audit
-from trimtab.plan.findings import Findings
+from trimtab.plan.survey import Survey
 from trimtab.plan.report import STAGES
 from trimtab.plan.tools import ToolUse
 from trimtab.ui.audit import blocks, flow
@@ -24,8 +24,8 @@ _TOOLS = (
 )
 
 
-def section(findings: Findings) -> Section | None:
-    audit = findings.audit
+def section(survey: Survey) -> Section | None:
+    audit = survey.audit
     if not audit.totals.calls:
         return None
     made = (graph(audit), stages(audit), blocks.heading("Tools") if audit.tools else "", tools(audit.tools))
