@@ -84,6 +84,23 @@ def fold(
     return _block("fold", title, much, under, facts, texts)
 
 
+def badge(text: str, kind: str) -> Markup:
+    return _block("badge", text, kind)
+
+
+def marked(before: str, text: str, after: str) -> Markup:
+    """A sentence with its main figure in colour."""
+    return _block("marked", before, text, after)
+
+
+def joined(*parts: Markup) -> Markup:
+    return safe("".join(parts))
+
+
+def facts(rows: Sequence[tuple[str, object]]) -> Markup:
+    return _block("facts", rows) if rows else safe("")
+
+
 def bullets(lines: Sequence[str]) -> Markup:
     return _block("bullets", lines) if lines else safe("")
 

@@ -83,7 +83,7 @@ def waterfall(steps: Sequence[Step], title: str) -> str:
     return _drawn(spec, rows, title, 26 * max(1, len(rows)))
 
 
-def intervals(bands: Sequence[Band], title: str, unit: str) -> str:
+def intervals(bands: Sequence[Band], title: str, unit: str, form: str) -> str:
     """One row a band: its interval as a line, its value as a dot."""
     rows = [msgspec.structs.asdict(band) for band in bands]
     order = [band.name for band in bands]
@@ -91,7 +91,7 @@ def intervals(bands: Sequence[Band], title: str, unit: str) -> str:
     layer = [
         {
             "mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.35, "strokeCap": "round", "color": "var(--good)"},
-            "encoding": {"x": _axis("low", unit, "$~g"), "x2": {"field": "high"}},
+            "encoding": {"x": _axis("low", unit, form), "x2": {"field": "high"}},
         },
         {
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1, "color": "var(--good)"},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from trimtab.money import text_of
+from trimtab.plan.findings import Figure
 from trimtab.plan.spending import Spend
 
 NONE = "–"
@@ -64,3 +67,18 @@ def milliseconds(value: float | None) -> str:
 
 def between(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
+
+
+def figure(held: Figure, form: Callable[[float], str] = share) -> str:
+    """The value with its interval, where there is one."""
+    if held.value is None:
+        return NONE
+    text = form(held.value)
+    if held.low is None or held.high is None:
+        return text
+    return f"{text} ({between(form(held.low), form(held.high))})"
+
+
+def named(text: str) -> str:
+    """What stands for a name that no call gave."""
+    return text or "(unnamed)"
