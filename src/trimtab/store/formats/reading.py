@@ -23,8 +23,9 @@ class ImportReport(msgspec.Struct):
     """What a reading found, in calls; `bad` counts lines, rows, trajectories or whole files that could not be read.
 
     `read` = new + known; `known` are calls whose id was there before, in the store or earlier in what was read.
-    `mended` counts by reason the calls that were read although something in them cannot be right. `samples` are the
-    first reasons of what was bad, with where; secrets and structured personal data are masked in them.
+    `remarks` counts what else was noticed, by its kind (a call that ends before it starts, spans that are no calls).
+    `samples` are the first reasons of what was bad, with where; secrets and structured personal data are masked in
+    them.
     """
 
     read: int = 0
@@ -32,7 +33,7 @@ class ImportReport(msgspec.Struct):
     known: int = 0
     bad: int = 0
     samples: list[str] = []
-    mended: dict[str, int] = {}
+    remarks: dict[str, int] = {}
 
     def refuse(self, where: str, reason: object) -> None:
         self.bad += 1
@@ -40,8 +41,8 @@ class ImportReport(msgspec.Struct):
             text = " ".join(str(reason).split())
             self.samples.append(f"{where}: {masked(text)[:_LONGEST_SAMPLE]}")
 
-    def mend(self, reason: str) -> None:
-        self.mended[reason] = self.mended.get(reason, 0) + 1
+    def remark(self, reason: str) -> None:
+        self.remarks[reason] = self.remarks.get(reason, 0) + 1
 
 
 class Piece(NamedTuple):
@@ -67,7 +68,7 @@ class Reading:
         self._found: dict[str, Price | None] = {}
 
     def cost(self, models: tuple[str, ...], usage: Usage) -> tuple[int | None, str]:
-        """Nano-dollars and the name that was priced, by the first of `models` whose price is known; else None and ''."""
+        """Nano-dollars and the name that was priced, by the first of `models` with a known price; else None and ''."""
         for model in models:
             try:
                 price = self._found[model]
