@@ -1,8 +1,8 @@
 """The audit whole: logs in, one frozen Survey out. Draws nothing, and writes nothing.
 
-    from trimtab.plan.survey import survey
-    found = survey(["spend.jsonl.gz"])
-    found.audit.totals.spend.nanodollars
+from trimtab.plan.survey import survey
+found = survey(["spend.jsonl.gz"])
+found.audit.totals.spend.nanodollars
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one audit found. `weighed` and `portfolio` are None where no lever was looked at; `prices` is the version
-    of the table that gave the costs that the logs do not hold."""
+    """All that one audit found. `weighed` and `portfolio` are None where no lever was looked at; `prices` is the
+    version of the table that gave the costs that the logs do not hold."""
 
     reading: tuple[Reading, ...]
     audit: Audit

@@ -17,7 +17,7 @@ from trimtab.ui.audit.numbers import count, figure, milliseconds, named, share, 
 _USE = (
     *(Column("cost"), Column("share"), Column("", "bar extra"), Column("calls"), Column("failed", "extra")),
     *(Column("tokens in", "extra"), Column("cached", "extra"), Column("out", "extra")),
-    *(Column("p50"), Column("p90", "extra"), Column("p99", "extra")),
+    *(Column("p50", "extra"), Column("p90", "extra"), Column("p99", "extra")),
 )
 _LOST = (Column("what"), Column("calls"), Column("cost"), Column("share of all calls", "extra"))
 _BARS = 8
@@ -36,7 +36,7 @@ def section(survey: Survey) -> Section | None:
         *templates(audit.where.templates),
         lost(audit.where.lost),
     ]
-    why = "What each part of the prompts and answers cost at list prices, and what is left of it if the levers keep their word."
+    why = "What the parts of prompts and answers cost at list prices, and what is left if the levers keep their word."
     return Section("bill", "Bill", "Where the money goes", why, tuple(block for block in made if block))
 
 
@@ -60,7 +60,7 @@ def waterfall(audit: Audit, portfolio: Portfolio | None) -> Markup:
         steps.append(Step("what is left", 0.0, at, "total", low, high))
     told = ", ".join(f"{step.name} {charts.dollars(abs(step.end - step.start))}" for step in steps)
     drawn = charts.waterfall(steps, f"The bill, part by part: {told}")
-    note = "Each bar starts where the one above it ends. The line over the last one is the interval of the first estimates."
+    note = "Each bar starts where the one above it ends. The line at the last one is the interval of the estimates."
     return blocks.card("From the tokens to the bill, and down again", drawn, note if savings else "")
 
 
@@ -135,5 +135,7 @@ def templates(rows: Sequence[Template]) -> list[Markup]:
 
 
 def lost(rows: Sequence[Lost]) -> Markup:
-    made = [(row.kind, f"{row.spend.priced + row.spend.unpriced:,}", spent(row.spend), figure(row.share)) for row in rows]
+    made = [
+        (row.kind, f"{row.spend.priced + row.spend.unpriced:,}", spent(row.spend), figure(row.share)) for row in rows
+    ]
     return blocks.card("Paid for without an answer", blocks.table("Failures, retries and cut streams", _LOST, made))

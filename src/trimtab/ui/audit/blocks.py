@@ -67,7 +67,7 @@ def strip(label: str, parts: Sequence[Part]) -> Markup:
 
 
 def card(title: str, body: Markup, caption: str = "") -> Markup:
-    """"" where there is no body."""
+    """ "" where there is no body."""
     return _block("card", title, safe(body), caption) if body else safe("")
 
 

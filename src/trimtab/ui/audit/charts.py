@@ -1,13 +1,14 @@
 """Charts of the audit's page: rows of numbers in, SVG text out, drawn by Vega-Lite without a browser.
 
 Each chart is drawn twice, for a wide and for a narrow page, so that its letters keep their size. Colours are the
-page's CSS variables, so one picture serves light, dark and paper. Knows no Audit.
+page's CSS variables, so one picture serves light, dark and paper. Knows no survey.
 """
 
 from __future__ import annotations
 
 import html
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,9 +17,12 @@ import msgspec
 
 from trimtab.errors import require
 
-WIDE, NARROW = 640, 270
+WIDE, HALF, NARROW = 1080, 500, 318
+# The widest letters a reader's font may have, in pixels a letter of 12.
+LETTER = 7.4
 FONT = "system-ui, sans-serif"
 SERIES = ("var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)", "var(--six)")
+MONEY = "$,.3~r"
 _IDS = itertools.count(1)
 Row = Mapping[str, Any]
 
@@ -55,18 +59,18 @@ def waterfall(steps: Sequence[Step], title: str) -> str:
             "text": dollars(step.end - step.start if step.kind == "saving" else abs(step.end - step.start)),
             "low": step.low,
             "high": step.high,
+            "far": max(step.start, step.end, step.high or 0.0),
         }
         for step in steps
     ]
     order = [step.name for step in steps]
-    most = max((row["to"] for row in rows), default=0.0)
+    most = max((step.end for step in steps), default=0.0)
     colour = {
         "field": "kind",
         "scale": {"domain": ["part", "total", "saving"], "range": ["var(--one)", "var(--ink)", "var(--good)"]},
         "legend": None,
     }
-    y = {"field": "name", "type": "nominal", "sort": order, "axis": {"title": None, "labelLimit": 150}}
-    x = _axis("from", "US dollars", "$~g") | {"scale": {"domain": [0, most * 1.16 or 1]}}
+    x = _axis("from", "US dollars", MONEY) | {"scale": {"domain": [0, most * 1.12 or 1]}}
     marks = [
         {"mark": {"type": "bar", "cornerRadius": 2, "height": {"band": 0.66}}, "encoding": {"color": colour}},
         {
@@ -76,18 +80,17 @@ def waterfall(steps: Sequence[Step], title: str) -> str:
         },
         {
             "mark": {"type": "text", "align": "left", "dx": 5, "color": "var(--ink)"},
-            "encoding": {"x": {"field": "to", "type": "quantitative"}, "text": {"field": "text"}},
+            "encoding": {"x": {"field": "far", "type": "quantitative"}, "text": {"field": "text"}},
         },
     ]
-    spec = {"encoding": {"y": y, "x": x, "x2": {"field": "to"}}, "layer": marks}
-    return _drawn(spec, rows, title, 26 * max(1, len(rows)))
+    spec = {"encoding": {"y": _names(order), "x": x, "x2": {"field": "to"}}, "layer": marks}
+    return _drawn(spec, rows, title, (WIDE, 27 * len(rows)))
 
 
 def intervals(bands: Sequence[Band], title: str, unit: str, form: str) -> str:
     """One row a band: its interval as a line, its value as a dot."""
     rows = [msgspec.structs.asdict(band) for band in bands]
     order = [band.name for band in bands]
-    y = {"field": "name", "type": "nominal", "sort": order, "axis": {"title": None, "labelLimit": 150}}
     layer = [
         {
             "mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.35, "strokeCap": "round", "color": "var(--good)"},
@@ -98,41 +101,62 @@ def intervals(bands: Sequence[Band], title: str, unit: str, form: str) -> str:
             "encoding": {"x": {"field": "value", "type": "quantitative"}},
         },
     ]
-    return _drawn({"encoding": {"y": y}, "layer": layer}, rows, title, 26 * max(1, len(rows)))
+    return _drawn({"encoding": {"y": _names(order)}, "layer": layer}, rows, title, (WIDE, 27 * len(rows)))
 
 
 def histogram(bars: Sequence[tuple[float, float, float]], title: str, unit: str, marks: Mapping[str, float]) -> str:
     """Bars of (from, to, count) on a logarithmic axis, with lines at `marks` (such as p50)."""
     rows = [{"from": low, "to": high, "count": count} for low, high, count in bars if low > 0]
-    lines = [{"at": value, "name": name} for name, value in marks.items() if value > 0]
-    x = _axis("from", unit, "~s") | {"scale": {"type": "log", "nice": False}}
+    if not rows:
+        return ""
+    form = MONEY if unit == "US dollars" else ",~r"
+    across = {"title": unit, "format": form, "values": _ticks(rows[0]["from"], rows[-1]["to"])}
+    x = {"field": "from", "type": "quantitative", "axis": across, "scale": {"type": "log", "nice": False}}
+    y = _axis("count", "calls", ",~r") | {"axis": {"title": None, "format": "~s", "tickCount": 4, "grid": True}}
     layer: list[dict[str, Any]] = [
         {
-            "mark": {"type": "bar", "color": "var(--one)", "binSpacing": 1, "opacity": 0.9},
-            "encoding": {"x": x, "x2": {"field": "to"}, "y": _axis("count", "calls", "~s")},
+            "mark": {"type": "bar", "color": "var(--one)", "binSpacing": 1},
+            "encoding": {"x": x, "x2": {"field": "to"}, "y": y, "y2": {"datum": 0}},
         }
     ]
-    for kind in ({"type": "rule", "strokeDash": [3, 3]}, {"type": "text", "align": "left", "dx": 3, "dy": -2}):
-        spot = {"x": {"field": "at", "type": "quantitative"}}
-        extra = {"text": {"field": "name"}, "y": {"value": 8}} if kind["type"] == "text" else {}
-        layer.append({"data": {"values": lines}, "mark": kind | {"color": "var(--ink)"}, "encoding": spot | extra})
-    return _drawn({"layer": layer}, rows, title, 150)
+    for index, (name, value) in enumerate((name, value) for name, value in marks.items() if value > 0):
+        place = {"data": {"values": [{"at": value, "name": name}]}}
+        at = {"x": {"field": "at", "type": "quantitative"}}
+        rule = {"type": "rule", "strokeDash": [3, 3], "color": "var(--ink)"}
+        words = {"type": "text", "align": "right", "dx": -4, "color": "var(--ink)"}
+        layer.append(place | {"mark": rule, "encoding": at})
+        layer.append(
+            place | {"mark": words, "encoding": at | {"text": {"field": "name"}, "y": {"value": 6 + 14 * index}}}
+        )
+    return _drawn({"layer": layer}, rows, title, (HALF, 160))
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten in reach; the powers alone where those would be too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if math.log10(high / low) < 2 else (1,)
+    return [held for power in powers for step in steps if low <= (held := step * 10.0**power) <= high * 1.001]
 
 
 def curves(points: Sequence[Row], title: str, x: tuple[str, str], y: tuple[str, str]) -> str:
-    """Lines over (x, y), one a `series`; x and y are (axis title, number format), an x format of "log" is a log axis."""
+    """Lines over (x, y), one a `series`; x and y are (axis title, number format), where an x format may be "log"."""
     names = list(dict.fromkeys(point["series"] for point in points))
-    across = _axis("x", x[0], "~s") | ({"scale": {"type": "log"}} if x[1] == "log" else {})
+    across = _axis("x", x[0], "~s")
+    if x[1] == "log":
+        known = [point["x"] for point in points]
+        across["axis"] |= {"values": _ticks(min(known), max(known)) if max(known) > min(known) else known}
+        across["scale"] = {"type": "log", "nice": False}
     colour = {
         "field": "series",
         "scale": {"domain": names, "range": list(SERIES[: len(names)])},
         "legend": {"orient": "top", "title": None, "columns": 2, "labelLimit": 130} if len(names) > 1 else None,
     }
-    spec = {
+    spec: dict[str, Any] = {
         "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 28, "filled": True}},
         "encoding": {"x": across, "y": _axis("y", y[0], y[1]), "color": colour},
     }
-    return _drawn(spec, [dict(point) for point in points], title, 170)
+    spec["encoding"]["y"]["axis"]["grid"] = True
+    return _drawn(spec, [dict(point) for point in points], title, (HALF, 190))
 
 
 def dollars(value: float) -> str:
@@ -149,13 +173,24 @@ def _axis(field: str, title: str, form: str) -> dict[str, Any]:
     return {"field": field, "type": "quantitative", "axis": {"title": title, "format": form, "tickCount": 5}}
 
 
-def _drawn(spec: Mapping[str, Any], rows: Sequence[Row], title: str, height: int) -> str:
+def _names(order: Sequence[str]) -> dict[str, Any]:
+    """The axis of rows by name, with room for the longest."""
+    room = min(170.0, max((len(name) for name in order), default=0) * LETTER)
+    return {
+        "field": "name",
+        "type": "nominal",
+        "sort": list(order),
+        "axis": {"title": None, "minExtent": room, "labelLimit": room + 4},
+    }
+
+
+def _drawn(spec: Mapping[str, Any], rows: Sequence[Row], title: str, size: tuple[int, int]) -> str:
     """Both widths of one chart, as HTML; `title` is read out in place of the picture."""
     if not rows:
         return ""
     pictures = [
-        f'<div class="{name}">{_svg(spec, rows, title, (width, height))}</div>'
-        for name, width in (("wide", WIDE), ("narrow", NARROW))
+        f'<div class="{name}">{_svg(spec, rows, title, (width, size[1]))}</div>'
+        for name, width in (("wide", size[0]), ("narrow", NARROW))
     ]
     return "".join(pictures)
 
@@ -200,6 +235,7 @@ _STYLE: dict[str, Any] = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
     },
+    "axisX": {"labelOverlap": True, "labelSeparation": 4},
     "axisY": {"grid": False, "ticks": False, "domain": False, "labelColor": "var(--ink)", "labelPadding": 6},
     "legend": {"labelColor": "var(--ink)", "labelFontSize": 12},
     "text": {"fontSize": 12, "font": FONT},

@@ -11,7 +11,7 @@ from trimtab.ui.audit.numbers import milliseconds, money, named
 def section(survey: Survey) -> Section | None:
     if not survey.examples:
         return None
-    why = "Calls that the findings point to. Secrets and structured personal data are masked; long texts are shortened in the middle."
+    why = "What the findings point to. Secrets and structured personal data are masked; long texts are shortened."
     return Section("calls", "Calls", "Calls to look at", why, tuple(_fold(one) for one in survey.examples))
 
 

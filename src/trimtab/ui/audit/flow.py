@@ -1,22 +1,22 @@
 """The graph of a workflow as SVG: agents in layers, hand-offs as arrows as wide as they are many. Knows no Audit.
 
-Layers by longest path once the edges that close a circle are set aside (Sugiyama, Tagawa, Toda 1981, steps one and
-two); inside a layer, nodes stand by the mean place of those that lead to them (their barycentre).
+Layers are the distance from where work comes in; inside a layer, nodes stand by the mean place of those that lead to
+them (their barycentre, as in Sugiyama, Tagawa, Toda 1981).
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from trimtab.ui.audit.charts import NARROW, WIDE
+from trimtab.ui.audit.charts import NARROW
 
-BOX = (132, 58)
-GAP_ACROSS, GAP_ALONG = 26, 62
+BOX = (148, 60)
+GAP_ACROSS, GAP_ALONG, GAP_LAYER, LOOP = 18, 34, 130, 8
 MOST = 14  # nodes that can be read on one page
 
 
@@ -37,147 +37,168 @@ class Edge(msgspec.Struct, frozen=True):
     critical: bool = False
 
 
-_Place = dict[str, tuple[float, float]]
+# The middle of a box, and its layer.
+_Place = tuple[float, float, int]
+_Point = tuple[float, float]
+_Curve = tuple[_Point, _Point, _Point, _Point]
 
 
 def drawn(nodes: Sequence[Node], edges: Sequence[Edge], title: str) -> str:
-    """The graph twice, from left to right for a wide page and from top to bottom for a narrow one; "" without nodes."""
+    """The graph twice, from left to right for a wide page and as one column for a narrow one; "" without nodes."""
     if not nodes:
         return ""
     shown = nodes[:MOST]
     names = {node.name for node in shown}
     held = [edge for edge in edges if {edge.source, edge.target} <= names]
     layers = layered([node.name for node in shown], held)
+    column = [[name] for layer in layers for name in layer]
     return "".join(
-        f'<div class="{name}">{_picture(shown, held, layers, (title, down))}</div>'
-        for name, down in (("wide", False), ("narrow", True))
+        f'<div class="{name}">{_picture(shown, held, (title, rows, down))}</div>'
+        for name, rows, down in (("wide", layers, False), ("narrow", column, True))
     )
 
 
 def layered(names: Sequence[str], edges: Sequence[Edge]) -> list[list[str]]:
-    """Names by layer; every edge that closes no circle leads to a later layer."""
-    forward = _forward(names, edges)
-    depth = dict.fromkeys(names, 0)
-    for _ in names:
-        for source, target in forward:
-            depth[target] = max(depth[target], depth[source] + 1)
-    layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
+    """Names by how many hand-offs they are from where work comes in, so that no arrow skips a layer.
+
+    Work comes in where more is handed on than taken; what nothing leads to begins anew in the first layer.
+    """
+    leads: dict[str, set[str]] = defaultdict(set)
+    surplus: Counter[str] = Counter(dict.fromkeys(names, 0))
+    for edge in edges:
+        if edge.source != edge.target:
+            leads[edge.source].add(edge.target)
+            surplus[edge.source] += edge.count
+            surplus[edge.target] -= edge.count
+    led = {target for targets in leads.values() for target in targets}
+    depth = {name: 0 for name in names if name not in led}
+    while len(depth) < len(names):
+        if not depth or not _spread(depth, leads):
+            left = [name for name in names if name not in depth]
+            depth[max(left, key=lambda name: surplus[name])] = 0
+    layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
     for name in names:
         layers[depth[name]].append(name)
-    led_by: dict[str, list[str]] = defaultdict(list)
-    for source, target in forward:
-        led_by[target].append(source)
-    place = {name: float(index) for layer in layers[:1] for index, name in enumerate(layer)}
+    _untangle(layers, leads)
+    return layers
+
+
+def _spread(depth: dict[str, int], leads: dict[str, set[str]]) -> bool:
+    """One step further from all that are placed; False where there is none."""
+    found = {target: depth[name] + 1 for name in sorted(depth, key=lambda one: -depth[one]) for target in leads[name]}
+    new = {name: at for name, at in found.items() if name not in depth}
+    depth.update(new)
+    return bool(new)
+
+
+def _untangle(layers: list[list[str]], leads: dict[str, set[str]]) -> None:
+    place = {name: float(index) for index, name in enumerate(layers[0])}
     for layer in layers[1:]:
-        layer.sort(key=lambda name: _mean([place.get(one, 0.0) for one in led_by[name]]))
+        centre = {name: _mean([place[one] for one in place if name in leads[one]]) for name in layer}
+        layer.sort(key=lambda name: centre[name])
         place.update((name, float(index)) for index, name in enumerate(layer))
-    return [layer for layer in layers if layer]
-
-
-def _forward(names: Sequence[str], edges: Sequence[Edge]) -> list[tuple[str, str]]:
-    """The edges without circles: taken largest first, each that would close one is set aside."""
-    reached: dict[str, set[str]] = {name: {name} for name in names}
-    kept: list[tuple[str, str]] = []
-    for edge in sorted(edges, key=lambda one: -one.count):
-        if edge.source in reached[edge.target]:
-            continue
-        kept.append((edge.source, edge.target))
-        for name in names:
-            if edge.source in reached[name]:
-                reached[name] |= reached[edge.target]
-    return kept
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _picture(nodes: Sequence[Node], edges: Sequence[Edge], layers: list[list[str]], how: tuple[str, bool]) -> str:
-    title, down = how
-    place, width, height = _placed(layers, down)
-    order = {name: index for index, layer in enumerate(layers) for name in layer}
+def _picture(nodes: Sequence[Node], edges: Sequence[Edge], how: tuple[str, list[list[str]], bool]) -> str:
+    title, layers, down = how
+    places, width, height = _placed(layers, down)
     most = max((edge.count for edge in edges), default=1)
-    lines = [_edge(edge, place, (order, most, down)) for edge in sorted(edges, key=lambda one: one.critical)]
-    boxes = [_box(node, place[node.name]) for node in nodes]
+    lines = [
+        _edge(edge, _bend(places[edge.source], places[edge.target], down), most)
+        for edge in sorted(edges, key=lambda one: one.critical)
+    ]
+    boxes = [_box(node, places[node.name][:2]) for node in nodes]
     name = html.escape(title)
-    top = width if not down else min(width, NARROW + 60)
     return (
-        f'<svg class="flow" role="img" aria-label="{name}" width="{top:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
+        f'<svg class="flow" role="img" aria-label="{name}" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}">'
         f"<title>{name}</title>{''.join(lines)}{''.join(boxes)}</svg>"
     )
 
 
-def _placed(layers: list[list[str]], down: bool) -> tuple[_Place, float, float]:
-    """The middle of every box, and the picture's width and height."""
+def _placed(layers: list[list[str]], down: bool) -> tuple[dict[str, _Place], float, float]:
+    """The place of every box, and the picture's width and height."""
     wide, high = BOX
-    along, across = (high, wide) if down else (wide, high)
-    gap = GAP_ALONG if not down else 44
-    # The edges that lead back run in a lane of their own beside the boxes.
-    lane = 46
-    breadth = max(len(layer) for layer in layers) * (across + GAP_ACROSS) + lane * 2
-    place: _Place = {}
-    for depth, layer in enumerate(layers):
-        start = (breadth - len(layer) * (across + GAP_ACROSS)) / 2 + (across + GAP_ACROSS) / 2
-        for index, name in enumerate(layer):
-            forth = 4 + along / 2 + depth * (along + gap)
-            side = start + index * (across + GAP_ACROSS)
-            place[name] = (side, forth) if down else (forth, side)
-    length = len(layers) * (along + gap) - gap + 8
-    return (place, breadth, length) if down else (place, max(length, WIDE * 0.5), breadth)
+    if down:
+        step = high + GAP_ALONG
+        column = {name: (NARROW / 2, 4 + high / 2 + at * step, at) for at, (name,) in enumerate(layers)}
+        return column, NARROW, len(layers) * step - GAP_ALONG + 8
+    tallest = max(len(layer) for layer in layers)
+    height = tallest * (high + GAP_ACROSS) + LOOP
+    places = {
+        name: (
+            4 + wide / 2 + at * (wide + GAP_LAYER),
+            (index + (tallest - len(layer)) / 2 + 0.5) * (high + GAP_ACROSS),
+            at,
+        )
+        for at, layer in enumerate(layers)
+        for index, name in enumerate(layer)
+    }
+    return places, len(layers) * (wide + GAP_LAYER) - GAP_LAYER + 80, height
 
 
-def _edge(edge: Edge, place: _Place, how: tuple[dict[str, int], int, bool]) -> str:
-    order, most, down = how
-    points = _bend(place[edge.source], place[edge.target], order[edge.target] - order[edge.source], down)
-    stroke = 1.2 + 4.5 * math.sqrt(edge.count / most)
-    kind = "edge critical" if edge.critical else "edge"
+def _edge(edge: Edge, points: _Curve, most: int) -> str:
+    stroke = 1.2 + 4 * math.sqrt(edge.count / most)
     (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points
     middle = ((x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8)
     angle = math.degrees(math.atan2(y3 - y2, x3 - x2))
-    head = f'<path class="head" transform="translate({x3:.1f},{y3:.1f}) rotate({angle:.0f})" d="M0,0L-9,-4.5V4.5Z"/>'
     words = html.escape(f"{edge.source} to {edge.target}: {edge.count:,} hand-offs")
+    head = f'<path class="head" transform="translate({x3:.1f},{y3:.1f}) rotate({angle:.0f})" d="M1,0L-9,-5V5Z"/>'
+    line = f"M{x0:.1f},{y0:.1f}C{x1:.1f},{y1:.1f} {x2:.1f},{y2:.1f} {x3:.1f},{y3:.1f}"
     return (
-        f'<g class="{kind}"><title>{words}</title>'
-        f'<path class="line" stroke-width="{stroke:.1f}" d="M{x0:.1f},{y0:.1f}C{x1:.1f},{y1:.1f} {x2:.1f},{y2:.1f} '
-        f'{x3:.1f},{y3:.1f}"/>{head}<text class="count" x="{middle[0]:.1f}" y="{middle[1] - 4:.1f}">{edge.count:,}</text></g>'
+        f'<g class="edge{" critical" if edge.critical else ""}"><title>{words}</title>'
+        f'<path class="line" stroke-width="{stroke:.1f}" d="{line}"/>{head}'
+        f'<text class="count" x="{middle[0]:.1f}" y="{middle[1] + 4:.1f}">{edge.count:,}</text></g>'
     )
 
 
-def _bend(
-    source: tuple[float, float], target: tuple[float, float], layers: int, down: bool
-) -> tuple[tuple[float, float], ...]:
-    """Four points of a cubic curve: forward from face to face, back or within a layer along the side."""
-    flip = (lambda x, y: (y, x)) if down else (lambda x, y: (x, y))
-    half = BOX[1] / 2 if down else BOX[0] / 2
-    (x0, y0), (x3, y3) = flip(*source), flip(*target)
-    if layers > 0:
-        x0, x3 = x0 + half, x3 - half
-        reach = (x3 - x0) * 0.5
-        return flip(x0, y0), flip(x0 + reach, y0), flip(x3 - reach, y3), flip(x3, y3)
-    side = BOX[0] / 2 if down else BOX[1] / 2
-    if layers == 0 and y0 != y3:
-        sign = 1 if y3 > y0 else -1
-        x0 = x3 = x0 + sign * half * 0.3
-        y0, y3 = y0 + sign * side, y3 - sign * side
-        return flip(x0, y0), flip(x0, y0 + sign * 10), flip(x3, y3 - sign * 10), flip(x3, y3)
-    y0, y3 = y0 + side, y3 + side
-    x0, x3 = (x0 + half * 0.4, x3 + half * 0.4 * (-1 if layers == 0 else 1))
-    return flip(x0, y0), flip(x0, y0 + 36), flip(x3, y3 + 36), flip(x3, y3)
+def _bend(source: _Place, target: _Place, down: bool) -> _Curve:
+    """Four points of a cubic curve that leaves and meets the boxes at their faces and crosses none."""
+    half, high = BOX[0] / 2, BOX[1] / 2
+    (x0, y0, from_), (x3, y3, to) = source, target
+    if source == target:
+        return (x0 + half, y0 - 8), (x0 + half + 34, y0 - 22), (x0 + half + 34, y0 + 22), (x0 + half, y0 + 8)
+    if down and to == from_ + 1:
+        return (x0, y0 + high), (x0, y0 + high + 10), (x3, y3 - high - 10), (x3, y3 - high)
+    if down or from_ == to:
+        # Along the side: on the right where it leads on (below), on the left where it leads back.
+        side = 1 if y3 > y0 or not down else -1
+        far = side * min(half if down else 60.0, 14 + abs(y3 - y0) * 0.22)
+        edge, lean = side * half, (6 if y3 > y0 else -6)
+        return (
+            (x0 + edge, y0 + lean),
+            (x0 + edge + far, y0 + lean),
+            (x3 + edge + far, y3 - lean),
+            (x3 + edge, y3 - lean),
+        )
+    face, lean = (half, -7) if to > from_ else (-half, 11)
+    reach = (x3 - x0 - 2 * face) / 2
+    return (
+        (x0 + face, y0 + lean),
+        (x0 + face + reach, y0 + lean),
+        (x3 - face - reach, y3 + lean),
+        (x3 - face, y3 + lean),
+    )
 
 
-def _box(node: Node, middle: tuple[float, float]) -> str:
+def _box(node: Node, middle: _Point) -> str:
     wide, high = BOX
     x, y = middle[0] - wide / 2, middle[1] - high / 2
     share = min(1.0, max(0.0, node.share))
     lines = _lines(node, (middle[0], y))
-    filled = f'<rect class="share" x="{x + 8:.1f}" y="{y + high - 7:.1f}" width="{(wide - 16) * share:.1f}" height="3" rx="1.5"/>'
+    place = f'x="{x + 8:.1f}" y="{y + high - 7:.1f}" width="{(wide - 16) * share:.1f}"'
+    filled = f'<rect class="share" {place} height="3" rx="1.5"/>'
     return (
         f'<g class="node"><title>{html.escape(" · ".join((node.name, *node.notes)))}</title>'
         f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{wide}" height="{high}" rx="8"/>{filled}{"".join(lines)}</g>'
     )
 
 
-def _lines(node: Node, top: tuple[float, float]) -> Iterable[str]:
+def _lines(node: Node, top: _Point) -> Iterable[str]:
     x, y = top
     name = node.name if len(node.name) <= 17 else f"{node.name[:16]}…"
     yield f'<text class="name" x="{x:.1f}" y="{y + 19:.1f}">{html.escape(name)}</text>'

@@ -33,9 +33,13 @@ def section(survey: Survey) -> Section | None:
     rows = ordered(survey.weighed.worths)
     promising = [row for row in rows if _RANK[row.word] < 2]
     bands = [
-        Band(f"{row.lever} · {named(row.agent)}", row.low, row.saving, row.high) for row in promising[:_BANDS] if row.high > 0
+        Band(f"{row.lever} · {named(row.agent)}", row.low, row.saving, row.high)
+        for row in promising[:_BANDS]
+        if row.high > 0
     ]
-    drawn = charts.intervals(bands, "Saving of each lever as a share of its agent's cost", "share of the agent's cost", ".0%")
+    drawn = charts.intervals(
+        bands, "Saving of each lever as a share of its agent's cost", "share of the agent's cost", ".0%"
+    )
     made = (
         blocks.card("Worth it, or worth a try", drawn, "A dot is the first estimate, the line its 95 % interval."),
         table(rows),
@@ -43,7 +47,10 @@ def section(survey: Survey) -> Section | None:
         *(_fold(row) for row in rows if row.word is not Word.SKIPPED),
         blocks.bullets(survey.weighed.notes),
     )
-    why = "First estimates from your own calls, no model was asked. Before a lever takes traffic, trimtab gate proves that answers did not get worse."
+    why = (
+        "First estimates from your own calls; no model was asked. "
+        "Before a lever takes traffic, trimtab gate proves that answers did not get worse."
+    )
     return Section("levers", "Levers", "What each lever would save", why, tuple(block for block in made if block))
 
 
@@ -86,7 +93,12 @@ def _fold(row: Worth) -> Markup:
         ("look at", ", ".join(row.look)),
     ]
     under = f"{row.word}: {row.says}"
-    return blocks.fold(f"{named(row.agent)} · {row.lever}", interval(row.saving, row.low, row.high), under, [fact for fact in facts if fact[1]])
+    return blocks.fold(
+        f"{named(row.agent)} · {row.lever}",
+        interval(row.saving, row.low, row.high),
+        under,
+        [fact for fact in facts if fact[1]],
+    )
 
 
 def _flat(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -121,7 +133,11 @@ def together(survey: Survey) -> Section | None:
     ]
     left = [f"{named(agent)}: {lever} is left out, {why}" for _, agent, lever, why in one.left_out]
     made = (
-        blocks.card("", blocks.table("Best value for its risk first; shares are of the whole bill", _TOGETHER, rows), summary(one)),
+        blocks.card(
+            "",
+            blocks.table("Best value for its risk first; shares are of the whole bill", _TOGETHER, rows),
+            summary(one),
+        ),
         blocks.fold("Left out", str(len(left)), "", [], [("", "\n".join(left))]) if left else "",
     )
     why = "Savings do not add: a call that a cache answers can not be made cheaper by a smaller model as well."
@@ -130,10 +146,7 @@ def together(survey: Survey) -> Section | None:
 
 def summary(one: Portfolio) -> str:
     seconds = f", and {share(one.seconds)} of the time in models" if one.seconds else ""
-    return (
-        f"Together {share(one.saving)} of the bill ({between(share(one.low), share(one.high))}), {money(one.nanodollars)}{seconds}; "
-        f"added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."
-    )
+    return f"Together {interval(one.saving, one.low, one.high)} of the bill, {money(one.nanodollars)}{seconds}; added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."
 
 
 def count_of(survey: Survey) -> str:

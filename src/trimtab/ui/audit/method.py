@@ -18,9 +18,7 @@ LIMITS = (
 
 
 def section(survey: Survey) -> Section:
-    rows = [
-        (one.source, f"{one.read:,}", f"{one.kept:,}", f"{one.known:,}", f"{one.bad:,}") for one in survey.reading
-    ]
+    rows = [(one.source, f"{one.read:,}", f"{one.kept:,}", f"{one.known:,}", f"{one.bad:,}") for one in survey.reading]
     made = [
         blocks.card("What was read", blocks.table("Calls by source", _READ, rows)),
         *(_bad(one) for one in survey.reading if one.bad or one.mended),
@@ -38,8 +36,8 @@ def how(survey: Survey) -> tuple[str, ...]:
     sampled = survey.audit.sampled
     whole = "Totals, distributions, workflows, agents and models are over all calls."
     bodies = (
-        f"Texts were looked at in {sampled.sessions:,} whole sessions ({share(sampled.share)} of all, {sampled.calls:,} calls, "
-        f"{sampled.with_bodies:,} with bodies), chosen by the hash of seed {sampled.seed} and their names."
+        f"Texts were looked at in {sampled.sessions:,} whole sessions ({share(sampled.share)} of all, "
+        f"{sampled.calls:,} calls, {sampled.with_bodies:,} with bodies), chosen by the hash of seed {sampled.seed} and their names."
         + (f" {sampled.cut:,} sessions were longer than is kept of one." if sampled.cut else "")
     )
     prices = f"Costs that the logs do not hold come from price table {survey.prices}."

@@ -59,7 +59,11 @@ def lead(survey: Survey) -> str:
     totals = audit.totals
     hours = max((row.hours for row in audit.traffic), default=0.0)
     over = f" over {hours:,.1f} hours" if 0.1 <= hours < 48 else f" over {hours / 24:,.0f} days" if hours >= 48 else ""
-    only = " and ".join(f"{name} {value}" for name, value in (("workflow", survey.wanted.workflow), ("agent", survey.wanted.agent)) if value)
+    only = " and ".join(
+        f"{name} {value}"
+        for name, value in (("workflow", survey.wanted.workflow), ("agent", survey.wanted.agent))
+        if value
+    )
     return (
         f"{_many(totals.traces, 'trace')} of {_many(len(audit.where.workflows) or 1, 'workflow')} and "
         f"{_many(len(audit.agents), 'agent')}{over}{f' (only {only})' if only else ''}. Read from {source_of(survey)}."
@@ -82,9 +86,13 @@ def tiles(survey: Survey) -> tuple[Tile, ...]:
     made.append(Tile("Tokens in", count(totals.input_tokens), (f"{share(cached)} of them cached",)))
     made.append(Tile("Tokens out", count(totals.output_tokens)))
     if totals.session_p50:
-        made.append(Tile("A session takes", seconds(totals.session_p50), (f"one in ten over {seconds(totals.session_p90)}",)))
+        made.append(
+            Tile("A session takes", seconds(totals.session_p50), (f"one in ten over {seconds(totals.session_p90)}",))
+        )
     if totals.success is not None:
         interval = between(share(totals.success_low), share(totals.success_high))
-        made.append(Tile("Solved", share(totals.success), (f"{totals.solved:,} of {totals.scored:,}", f"95 %: {interval}")))
+        made.append(
+            Tile("Solved", share(totals.success), (f"{totals.solved:,} of {totals.scored:,}", f"95 %: {interval}"))
+        )
         made.append(Tile("Cost of a solved trace", money(totals.per_solved) if totals.solved else NONE))
     return tuple(made)

@@ -1,4 +1,4 @@
-"""How the work flows: the graph of agents, what bounds the wall clock, context growth, outcomes, ways to fail, tools."""
+"""How the work flows: the graph of agents, what bounds the wall clock, context growth, outcomes, tools."""
 
 from __future__ import annotations
 
@@ -19,12 +19,24 @@ _TOOLS = (
     *(Column("tool"), Column("calls"), Column("", "bar extra"), Column("errors"), Column("repeated")),
     *(Column("seconds", "extra"), Column("context tokens", "extra")),
 )
-_MODES = (Column("way to fail"), Column("share of tasks"), Column("unsolved of them"), Column("cost"), Column("rule", "text extra"))
+_MODES = (
+    Column("way to fail"),
+    Column("share of tasks"),
+    Column("unsolved of them"),
+    Column("cost"),
+    Column("rule", "text extra"),
+)
 _EDGES = (
     *(Column("hand-off"), Column("times"), Column("success"), Column("sent back", "extra")),
     *(Column("asked again", "extra"), Column("done again", "extra")),
 )
-_REPEATED = (Column("tool"), Column("calls"), Column("again, same arguments"), Column("most at once", "extra"), Column("cost"))
+_REPEATED = (
+    Column("tool"),
+    Column("calls"),
+    Column("again, same arguments"),
+    Column("most at once", "extra"),
+    Column("cost"),
+)
 # A call with agents has a bound for each agent and stage; the page shows the largest.
 _BOUNDS = 7
 
@@ -77,10 +89,19 @@ def graph(nodes: Sequence[Node], edges: Sequence[Edge]) -> Markup:
         for edge in edges
         for source, target in [(named(edge.source), named(edge.target))]
     ]
-    drawn = flow.drawn(boxes, arrows, "Agents and hand-offs: " + "; ".join(f"{one.source} to {one.target} {one.count:,}" for one in arrows))
-    note = "An arrow is as wide as its hand-offs are many. The bar in a box is the agent's share of the critical path; arrows in that colour join the agents that most of the wall clock waits for."
+    drawn = flow.drawn(
+        boxes,
+        arrows,
+        "Agents and hand-offs: " + "; ".join(f"{one.source} to {one.target} {one.count:,}" for one in arrows),
+    )
+    note = (
+        "An arrow is as wide as its hand-offs are many. The bar in a box is the agent's share of the critical path; "
+        "arrows in that colour join the agents that the wall clock waits for most."
+    )
     left = len(boxes) - flow.MOST
-    return blocks.card("Agents and the critical path", drawn, note + (f" {left} smaller agents are left out." if left > 0 else ""))
+    return blocks.card(
+        "Agents and the critical path", drawn, note + (f" {left} smaller agents are left out." if left > 0 else "")
+    )
 
 
 def _half(edges: Sequence[Edge]) -> float:
@@ -133,12 +154,18 @@ def bounds(rows: Sequence[Bound]) -> Markup:
     for row in rows:
         by_name[row.agent, row.stage] += row.share
     ranked = sorted(by_name.items(), key=lambda item: -item[1])
-    parts = [Part(f"{named(agent)}: {STAGES[stage][0]}", part, share(part)) for (agent, stage), part in ranked[:_BOUNDS - 1]]
+    parts = [
+        Part(f"{named(agent)}: {STAGES[stage][0]}", part, share(part)) for (agent, stage), part in ranked[: _BOUNDS - 1]
+    ]
     rest = sum(part for _, part in ranked[_BOUNDS - 1 :])
     if rest > 0:
         parts.append(Part("all else", rest, share(rest)))
     strip = blocks.strip("The critical path by agent and stage", parts)
-    return blocks.card("What the wall clock waits for", strip, "Shares of the critical path of all tasks.") if parts else ""
+    return (
+        blocks.card("What the wall clock waits for", strip, "Shares of the critical path of all tasks.")
+        if parts
+        else ""
+    )
 
 
 def handoffs(edges: Sequence[Edge]) -> Markup:
@@ -159,10 +186,16 @@ def outcomes(one: Outcome) -> Markup:
     rows = [
         ("solved", figure(one.success)),
         ("cost of a solved task", figure(one.per_solved, money)),
-        ("mean cost, solved against not", f"{figure(one.solved_cost, money)} against {figure(one.unsolved_cost, money)}"),
+        (
+            "mean cost, solved against not",
+            f"{figure(one.solved_cost, money)} against {figure(one.unsolved_cost, money)}",
+        ),
         ("an unsolved task costs", f"{figure(one.ratio, _two)} times a solved one"),
         ("calls, solved against not", f"{figure(one.solved_calls, _one)} against {figure(one.unsolved_calls, _one)}"),
-        ("messages, solved against not", f"{figure(one.solved_messages, _one)} against {figure(one.unsolved_messages, _one)}"),
+        (
+            "messages, solved against not",
+            f"{figure(one.solved_messages, _one)} against {figure(one.unsolved_messages, _one)}",
+        ),
         ("tokens a solved task", figure(one.tokens_per_solved, count)),
     ]
     return blocks.card("What success costs", blocks.facts([row for row in rows if not row[1].startswith(NONE)]))
@@ -183,7 +216,9 @@ def repeated(audit: Audit, name: str) -> Markup:
         for one in audit.shape.repeated_tools
         if one.workflow == name
     ]
-    return blocks.card("Repeated tool calls", blocks.table("Called again with the same arguments in one session", _REPEATED, rows))
+    return blocks.card(
+        "Repeated tool calls", blocks.table("Called again with the same arguments in one session", _REPEATED, rows)
+    )
 
 
 def tools(audit: Audit) -> Markup:
@@ -199,4 +234,6 @@ def tools(audit: Audit) -> Markup:
         )
         for row in audit.tools
     ]
-    return blocks.card("Tools", blocks.table("Context tokens: what their results filled in all later requests", _TOOLS, rows))
+    return blocks.card(
+        "Tools", blocks.table("Context tokens: what their results filled in all later requests", _TOOLS, rows)
+    )

@@ -26,7 +26,9 @@ _TRAFFIC = (
 def section(survey: Survey) -> Section | None:
     drawn = [_drawn(one) for one in survey.spreads]
     made = (*(blocks.pair(*drawn[at : at + 2]) for at in range(0, len(drawn), 2)), traffic(survey.audit.traffic))
-    why = "Complete calls on a logarithmic axis. A long right tail is where a cap, a smaller model or a cache helps most."
+    why = (
+        "Complete calls on a logarithmic axis. A long right tail is where a cap, a smaller model or a cache helps most."
+    )
     return Section("spread", "Spread", "How calls are spread", why, made) if any(made) else None
 
 

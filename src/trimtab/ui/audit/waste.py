@@ -69,7 +69,12 @@ def leaks(waste: Waste) -> Markup:
 
 def prefix(one: Prefix) -> Markup:
     bands = [
-        Band(name, held.low if held.low is not None else held.value, held.value, held.high if held.high is not None else held.value)
+        Band(
+            name,
+            held.low if held.low is not None else held.value,
+            held.value,
+            held.high if held.high is not None else held.value,
+        )
         for name, held in (("had", one.had), ("possible as it is", one.possible), ("possible, mended", one.fixable))
         if held.value is not None
     ]
@@ -95,8 +100,13 @@ def reuse(one: Blocks | None) -> Markup:
     if one is None:
         return ""
     points = [{"x": held.blocks, "y": held.share, "series": "reused"} for held in one.curve if held.blocks > 0]
-    told = f"{figure(one.reused)} of {one.blocks:,} blocks of {one.size} tokens were there before, with room for all {one.distinct:,}"
-    drawn = charts.curves(points, f"Block reuse by cache size: {told}", ("room, in blocks", "log"), ("share reused", ".0%"))
+    told = (
+        f"{figure(one.reused)} of {one.blocks:,} blocks of {one.size} tokens were there before, "
+        f"with room for all {one.distinct:,}"
+    )
+    drawn = charts.curves(
+        points, f"Block reuse by cache size: {told}", ("room, in blocks", "log"), ("share reused", ".0%")
+    )
     return blocks.card("Prefix blocks by the size of the cache", drawn, told + ".")
 
 
