@@ -6,7 +6,7 @@ Names: `ObservationV2` of langfuse 5.0 (camel case) and the field reference of i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -61,10 +61,11 @@ class _Row(msgspec.Struct):
     tool_definitions: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _CamelRow(_Row, rename="camel"):
-    """The same in camel case."""
-
-
+_FIELDS = [
+    (field.name, field.type) if field.required else (field.name, field.type, field.default)
+    for field in msgspec.structs.fields(_Row)
+]
+_CamelRow = cast("type[_Row]", msgspec.defstruct("_CamelRow", _FIELDS, rename="camel"))
 _SNAKE, _CAMEL = msgspec.json.Decoder(_Row, strict=False), msgspec.json.Decoder(_CamelRow, strict=False)
 
 
