@@ -7,14 +7,24 @@ found.audit.totals.spend.nanodollars
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
-from trimtab.plan.audit import Audit
+from trimtab.config import shipped_prices
+from trimtab.money import PriceTable
+from trimtab.plan import examples, portfolio, worth
+from trimtab.plan.audit import Audit, Auditor
+from trimtab.plan.evidence import shown
+from trimtab.plan.examples import Example
 from trimtab.plan.portfolio import Portfolio
-from trimtab.plan.spread import Spread
-from trimtab.plan.worth import Weighed
+from trimtab.plan.spread import Spread, Spreads
+from trimtab.plan.worth import Agent, Use, Weighed
+from trimtab.store import logs
+from trimtab.store.formats.reading import ImportReport
+from trimtab.trace import Call, Record
 
 # Gets the source now read, how far it is, its size (None where not known), and the calls so far.
 Progress = Callable[[str, int, int | None, int], None]
@@ -29,8 +39,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What came of one source: `read` calls, of them `known` for the second time; `kept` are those that were wanted.
-    `bad` pieces were passed over, `samples` are the first reasons; `mended` counts by reason the calls that were taken
-    although something in them cannot be right."""
+    `bad` pieces were passed over, `samples` are the first reasons; `remarks` counts what else was noticed."""
 
     source: str
     read: int
@@ -38,24 +47,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     known: int
     bad: int
     samples: tuple[str, ...] = ()
-    mended: dict[str, int] = {}
-
-
-class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """One call to look at, its texts shortened, secrets and structured personal data masked; `shows` says which
-    findings point to it."""
-
-    id: str
-    workflow: str
-    agent: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    nanodollars: int | None
-    duration_ms: float
-    shows: tuple[str, ...]
-    request: str
-    answer: str
+    remarks: dict[str, int] = {}
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,3 +62,113 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     prices: str = ""
     wanted: Wanted = Wanted()
+
+
+def survey(
+    sources: Sequence[str | Path],
+    prices: PriceTable | None = None,
+    *,
+    kind: str = "auto",
+    wanted: Wanted | None = None,
+    progress: Progress | None = None,
+) -> Survey:
+    """Read `sources` (files, folders, stores, addresses of databases) and weigh every lever on them.
+
+    `prices` is the table shipped unless given; `kind` is one of `store.logs.FORMATS`. Raises FormatError where a source
+    cannot be opened or its kind is not known, MissingExtra where its driver is not installed.
+    """
+    surveyor = Surveyor(prices or shipped_prices(), wanted or Wanted(), is_one=len(sources) < 2)
+    for source in sources:
+        surveyor.read(source, kind, progress)
+    return surveyor.weighed(surveyor.found())
+
+
+class Surveyor:
+    """One audit on its way: `read` each source, then `found`, which is quick, and `weighed`, which takes seconds."""
+
+    def __init__(self, prices: PriceTable, wanted: Wanted, *, is_one: bool = False) -> None:
+        self._prices, self._wanted = prices, wanted
+        self._auditor, self._spreads = Auditor(prices), Spreads()
+        self._reading: list[Reading] = []
+        self._seconds: dict[Agent, float] = defaultdict(float)
+        self._calls = 0
+        # A reader knows its own source's calls; those of several are told apart here.
+        self._seen: set[int] | None = None if is_one else set()
+
+    def read(self, source: str | Path, kind: str = "auto", progress: Progress | None = None) -> Reading:
+        """Every call of one source; the errors are those of `survey`."""
+        report, before, again = ImportReport(), self._calls, 0
+        name, size = named(source), logs.size_of(source)
+        told = None if progress is None else lambda done: progress(name, done, size, self._calls)
+        for record, scores in logs.records(source, self._prices, kind=kind, report=report, progress=told):
+            if not self._is_new(record.call):
+                again += 1
+            elif self._is_wanted(record.call):
+                self._auditor.add(record, scores)
+                self._spreads.add(record.call)
+                self._seconds[record.call.workflow, record.call.agent] += max(0.0, record.call.duration_ms) / 1000
+                self._calls += 1
+        self._reading.append(
+            Reading(
+                source=name,
+                read=report.read,
+                kept=self._calls - before,
+                known=report.known + again,
+                bad=report.bad,
+                samples=tuple(report.samples),
+                remarks=dict(report.remarks),
+            )
+        )
+        return self._reading[-1]
+
+    def found(self) -> Survey:
+        """All but the levers."""
+        return Survey(
+            reading=tuple(self._reading),
+            audit=self._auditor.result(),
+            spreads=self._spreads.result(),
+            prices=self._prices.version,
+            wanted=self._wanted,
+        )
+
+    def weighed(self, found: Survey) -> Survey:
+        """`found` with every lever for every agent, their combination, and the calls to look at."""
+        by_agent = self._auditor.by_agent()
+        sample = {
+            agent: [Record(call, trace.payloads.get(call.id)) for trace in traces for call in trace.calls]
+            for agent, traces in by_agent.items()
+        }
+        uses = self._uses(found.audit)
+        judged = worth.weigh(sample, self._prices, uses)
+        chosen = portfolio.combine(judged.worths, uses)
+        shown_calls = examples.chosen(found.audit, judged, self._auditor.traces())
+        return msgspec.structs.replace(found, weighed=judged, portfolio=chosen, examples=shown_calls)
+
+    def _is_new(self, call: Call) -> bool:
+        if self._seen is None:
+            return True
+        before = len(self._seen)
+        self._seen.add(hash(call.id))
+        return len(self._seen) > before
+
+    def _is_wanted(self, call: Call) -> bool:
+        workflow, agent = self._wanted.workflow, self._wanted.agent
+        return (workflow is None or call.workflow == workflow) and (agent is None or call.agent == agent)
+
+    def _uses(self, audit: Audit) -> dict[Agent, Use]:
+        seconds: dict[Agent, float] = defaultdict(float)
+        for (workflow, agent), spent in self._seconds.items():
+            seconds[shown(workflow), shown(agent)] += spent
+        return {
+            (row.workflow, row.name): Use(
+                calls=row.calls, nanodollars=row.spend.nanodollars, seconds=seconds[row.workflow, row.name]
+            )
+            for row in audit.where.agents
+        }
+
+
+def named(source: str | Path) -> str:
+    """The source as it may be shown: of an address the password is left out."""
+    text = str(source)
+    scheme, mark, rest = text.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if mark else text

@@ -6,7 +6,8 @@ from trimtab.plan.audit import measure
 from trimtab.plan.portfolio import Chosen, Portfolio
 from trimtab.plan.spending import AgentUse, Spend
 from trimtab.plan.spread import Spreads
-from trimtab.plan.survey import Example, Reading, Survey
+from trimtab.plan.examples import Example
+from trimtab.plan.survey import Reading, Survey
 from trimtab.plan.timeline import Stage
 from trimtab.plan.tools import ToolUse
 from trimtab.plan.worth import Evidence, Weighed, Word, Worth
@@ -448,7 +449,7 @@ def full():
         known=9,
         bad=3,
         samples=(f"line 12: not JSON {HOSTILE}", "line 80: longer than 64 MiB"),
-        mended={"negative tokens": 2},
+        remarks={"negative tokens": 2},
     )
     examples = tuple(
         Example(

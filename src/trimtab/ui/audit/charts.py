@@ -113,6 +113,8 @@ def histogram(bars: Sequence[tuple[float, float, float]], title: str, unit: str,
     across = {"title": unit, "format": form, "values": _ticks(rows[0]["from"], rows[-1]["to"])}
     x = {"field": "from", "type": "quantitative", "axis": across, "scale": {"type": "log", "nice": False}}
     y = _axis("count", "calls", ",~r") | {"axis": {"title": None, "format": "~s", "tickCount": 4, "grid": True}}
+    # Room over the bars for the names of the lines.
+    y["scale"] = {"domain": [0, max(row["count"] for row in rows) * 1.45]}
     layer: list[dict[str, Any]] = [
         {
             "mark": {"type": "bar", "color": "var(--one)", "binSpacing": 1},

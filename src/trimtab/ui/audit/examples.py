@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trimtab.plan.survey import Example, Survey
+from trimtab.plan.examples import Example
+from trimtab.plan.survey import Survey
 from trimtab.ui.audit import blocks
 from trimtab.ui.audit.blocks import Markup, Section
 from trimtab.ui.audit.numbers import milliseconds, money, named

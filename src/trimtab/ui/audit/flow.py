@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from trimtab.ui.audit.charts import NARROW
+from trimtab.ui.audit.charts import NARROW, WIDE
 
-BOX = (148, 60)
-GAP_ACROSS, GAP_ALONG, GAP_LAYER, LOOP = 18, 34, 130, 8
+BOX = (152, 60)
+GAP_ACROSS, GAP_ALONG, ROOM = 30, 36, 80
 MOST = 14  # nodes that can be read on one page
 
 
@@ -128,27 +128,25 @@ def _placed(layers: list[list[str]], down: bool) -> tuple[dict[str, _Place], flo
         column = {name: (NARROW / 2, 4 + high / 2 + at * step, at) for at, (name,) in enumerate(layers)}
         return column, NARROW, len(layers) * step - GAP_ALONG + 8
     tallest = max(len(layer) for layer in layers)
-    height = tallest * (high + GAP_ACROSS) + LOOP
+    gap = min(240.0, max(90.0, (WIDE - ROOM - len(layers) * wide) / max(1, len(layers) - 1)))
     places = {
-        name: (
-            4 + wide / 2 + at * (wide + GAP_LAYER),
-            (index + (tallest - len(layer)) / 2 + 0.5) * (high + GAP_ACROSS),
-            at,
-        )
+        name: (4 + wide / 2 + at * (wide + gap), (index + (tallest - len(layer)) / 2 + 0.5) * (high + GAP_ACROSS), at)
         for at, layer in enumerate(layers)
         for index, name in enumerate(layer)
     }
-    return places, len(layers) * (wide + GAP_LAYER) - GAP_LAYER + 80, height
+    return places, len(layers) * (wide + gap) - gap + ROOM, tallest * (high + GAP_ACROSS)
 
 
 def _edge(edge: Edge, points: _Curve, most: int) -> str:
     stroke = 1.2 + 4 * math.sqrt(edge.count / most)
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = points
-    middle = ((x0 + 3 * x1 + 3 * x2 + x3) / 8, (y0 + 3 * y1 + 3 * y2 + y3) / 8)
+    x0, (x2, y2), (x3, y3) = points[0][0], points[2], points[3]
+    # The words of an arrow that leads back stand nearer its end, clear of those of the one that leads on.
+    middle = _on(points, 0.5 if x3 >= x0 else 0.68)
     angle = math.degrees(math.atan2(y3 - y2, x3 - x2))
     words = html.escape(f"{edge.source} to {edge.target}: {edge.count:,} hand-offs")
     head = f'<path class="head" transform="translate({x3:.1f},{y3:.1f}) rotate({angle:.0f})" d="M1,0L-9,-5V5Z"/>'
-    line = f"M{x0:.1f},{y0:.1f}C{x1:.1f},{y1:.1f} {x2:.1f},{y2:.1f} {x3:.1f},{y3:.1f}"
+    numbers = (held for point in points for held in point)
+    line = "M{:.1f},{:.1f}C{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f}".format(*numbers)
     return (
         f'<g class="edge{" critical" if edge.critical else ""}"><title>{words}</title>'
         f'<path class="line" stroke-width="{stroke:.1f}" d="{line}"/>{head}'
@@ -156,12 +154,20 @@ def _edge(edge: Edge, points: _Curve, most: int) -> str:
     )
 
 
+def _on(points: _Curve, at: float) -> _Point:
+    """The point of the cubic at `at`, from 0 to 1 (Bernstein's form)."""
+    weights = ((1 - at) ** 3, 3 * at * (1 - at) ** 2, 3 * at**2 * (1 - at), at**3)
+    x, y = (sum(weight * point[axis] for weight, point in zip(weights, points, strict=True)) for axis in (0, 1))
+    return x, y
+
+
 def _bend(source: _Place, target: _Place, down: bool) -> _Curve:
     """Four points of a cubic curve that leaves and meets the boxes at their faces and crosses none."""
     half, high = BOX[0] / 2, BOX[1] / 2
     (x0, y0, from_), (x3, y3, to) = source, target
     if source == target:
-        return (x0 + half, y0 - 8), (x0 + half + 34, y0 - 22), (x0 + half + 34, y0 + 22), (x0 + half, y0 + 8)
+        corner, top = x0 + half, y0 - high
+        return (corner - 26, top), (corner - 26, top - 28), (corner + 34, top + 14), (corner, top + 14)
     if down and to == from_ + 1:
         return (x0, y0 + high), (x0, y0 + high + 10), (x3, y3 - high - 10), (x3, y3 - high)
     if down or from_ == to:

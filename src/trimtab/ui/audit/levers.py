@@ -11,14 +11,14 @@ from trimtab.plan.worth import Word, Worth
 from trimtab.ui.audit import blocks, charts
 from trimtab.ui.audit.blocks import Column, Markup, Section
 from trimtab.ui.audit.charts import Band
-from trimtab.ui.audit.numbers import NONE, between, count, money, named, share
+from trimtab.ui.audit.numbers import NONE, between, money, named, share
 
 _LEVERS = (
-    *(Column("agent"), Column("lever", "text"), Column("first estimate"), Column("saves of its cost")),
+    *(Column("agent"), Column("lever", "left"), Column("first estimate", "left"), Column("saves of its cost")),
     *(Column("saves of its time", "extra"), Column("worse answers, at most", "extra"), Column("effort", "extra")),
 )
 _TOGETHER = (
-    *(Column("lever"), Column("agent", "text"), Column("alone", "extra"), Column("adds to the above")),
+    *(Column("lever"), Column("agent", "left"), Column("alone", "extra"), Column("adds to the above")),
     *(Column("worse answers, at most"), Column("risk", "text extra")),
 )
 _RANK = {Word.WORTH: 0, Word.TRY: 1, Word.NO: 2, Word.SKIPPED: 3}
@@ -146,10 +146,7 @@ def together(survey: Survey) -> Section | None:
 
 def summary(one: Portfolio) -> str:
     seconds = f", and {share(one.seconds)} of the time in models" if one.seconds else ""
-    return f"Together {interval(one.saving, one.low, one.high)} of the bill, {money(one.nanodollars)}{seconds}; added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."
-
-
-def count_of(survey: Survey) -> str:
-    """How many levers are worth something, for the headline."""
-    rows = survey.weighed.worths if survey.weighed else ()
-    return count(sum(_RANK[row.word] < 2 for row in rows))
+    return (
+        f"Together {interval(one.saving, one.low, one.high)} of the bill, {money(one.nanodollars)}{seconds}; "
+        f"added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."
+    )

@@ -21,7 +21,7 @@ def section(survey: Survey) -> Section:
     rows = [(one.source, f"{one.read:,}", f"{one.kept:,}", f"{one.known:,}", f"{one.bad:,}") for one in survey.reading]
     made = [
         blocks.card("What was read", blocks.table("Calls by source", _READ, rows)),
-        *(_bad(one) for one in survey.reading if one.bad or one.mended),
+        *(_bad(one) for one in survey.reading if one.bad or one.remarks),
         blocks.heading("How"),
         blocks.bullets(how(survey)),
         blocks.heading("Limits"),
@@ -37,8 +37,8 @@ def how(survey: Survey) -> tuple[str, ...]:
     whole = "Totals, distributions, workflows, agents and models are over all calls."
     bodies = (
         f"Texts were looked at in {sampled.sessions:,} whole sessions ({share(sampled.share)} of all, "
-        f"{sampled.calls:,} calls, {sampled.with_bodies:,} with bodies), chosen by the hash of seed {sampled.seed} and their names."
-        + (f" {sampled.cut:,} sessions were longer than is kept of one." if sampled.cut else "")
+        f"{sampled.calls:,} calls, {sampled.with_bodies:,} with bodies), chosen by the hash of seed {sampled.seed} "
+        "and their names." + (f" {sampled.cut:,} sessions were longer than is kept of one." if sampled.cut else "")
     )
     prices = f"Costs that the logs do not hold come from price table {survey.prices}."
     lines = [whole, bodies] if sampled.sessions else [whole]
@@ -67,6 +67,6 @@ def _methods(value: object) -> list[str]:
 
 
 def _bad(one: Reading) -> Markup:
-    facts = [(reason, f"{times:,} calls, taken all the same") for reason, times in one.mended.items()]
+    facts = [(reason, f"{times:,} times") for reason, times in one.remarks.items()]
     texts = [("The first that could not be read", "\n".join(one.samples))] if one.samples else []
     return blocks.fold(f"What was wrong in {one.source}", f"{one.bad:,} bad", "", facts, texts)

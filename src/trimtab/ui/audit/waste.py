@@ -12,7 +12,7 @@ from trimtab.ui.audit.charts import Band
 from trimtab.ui.audit.numbers import NONE, count, figure, money, named, share, spent
 
 _LEAKS = (
-    *(Column("what"), Column("share"), Column("cost of them"), Column("would go"), Column("where", "extra")),
+    *(Column("what"), Column("share"), Column("cost of them"), Column("would go"), Column("where", "left extra")),
     *(Column("note", "text extra"),),
 )
 _UNUSED = (Column("tool"), Column("agent"), Column("offered"), Column("used at most"), Column("tokens"))
