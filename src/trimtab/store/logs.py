@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from trimtab.errors import FormatError
 from trimtab.money import PriceTable
@@ -103,15 +104,18 @@ def _folder(folder: Path, kind: str, reading: Reading, progress: Progress) -> It
         raise FormatError(f"there is no file in {folder}: name a folder with logs in it")
     before = 0
     for path in files:
-        start = before
         try:
             size = path.stat().st_size
-            yield from _file(path, kind, reading, lambda done, start=start: progress(start + done), known_only=True)
+            yield from _file(path, kind, reading, partial(_onward, progress, before), known_only=True)
         except (FormatError, OSError) as error:
             reading.report.refuse(path.name, error)
         else:
             before += size
         progress(before)
+
+
+def _onward(progress: Progress, before: int, done: int) -> None:
+    progress(before + done)
 
 
 def _file(path: Path, kind: str, reading: Reading, progress: Progress, *, known_only: bool = False) -> Iterator[Taken]:
@@ -139,7 +143,9 @@ def detect(path: Path) -> str:
         return form.name if form else "auto"
 
 
-def _shape(head: bytes, kind: str, file: BinaryIO, position: pieces.Position) -> tuple[Format | None, Iterator[Piece]]:
+def _shape(
+    head: bytes, kind: str, file: BufferedReader, position: pieces.Position
+) -> tuple[Format | None, Iterator[Piece]]:
     """The format of a file that begins with `head`, None where it is of no known one, and its pieces."""
     start, form = head.lstrip(), known.BY_NAME.get(kind)
     if start[:1] in (b"{", b"["):

@@ -167,7 +167,7 @@ class _Zstd:
         return not self._unpack.eof
 
 
-def opened(path: Path) -> tuple[Unpacked, BinaryIO]:
+def opened(path: Path) -> tuple[Unpacked, io.BufferedReader]:
     """The unpacked bytes of `path` and a buffered reader of them. OSError where it cannot be opened."""
     raw = Unpacked(path.open("rb", buffering=0))
     return raw, io.BufferedReader(raw, _CHUNK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,13 @@ def calls(folder: Path, report: ImportReport, progress: Callable[[int], None]) -
     before = 0
     for path in days:
         size = path.stat().st_size
-        start = before
-        yield from _day(path, report, lambda share, start=start, size=size: progress(start + int(size * share)))
+        yield from _day(path, report, partial(_onward, progress, before, size))
         before += size
         progress(before)
+
+
+def _onward(progress: Callable[[int], None], before: int, size: int, share: float) -> None:
+    progress(before + int(size * share))
 
 
 def _day(path: Path, report: ImportReport, progress: Callable[[float], None]) -> Iterator[Taken]:
