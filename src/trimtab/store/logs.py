@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trimtab.errors import FormatError
 from trimtab.money import PriceTable
-from trimtab.store import pieces, schema
+from trimtab.store import pieces
 from trimtab.store.formats import known, spendtable, trimtab_store, wire
 from trimtab.store.formats.reading import Format, ImportReport, Piece, Reading, Taken, taken
 from trimtab.store.unpacked import opened
@@ -29,6 +29,8 @@ def size_of(source: str | Path) -> int | None:
         return None
     path = Path(source)
     try:
+        if days := trimtab_store.days_in(path):
+            return sum(map(trimtab_store.size_of, days))
         return sum(one.stat().st_size for one in _files(path)) if path.is_dir() else path.stat().st_size
     except OSError as error:
         raise _unopened(path, error) from error
@@ -73,7 +75,7 @@ def _all(source: str | Path, kind: str, reading: Reading, progress: Progress) ->
         return
     path = Path(source)
     try:
-        if kind == "trimtab" or (path.is_dir() and kind == "auto" and schema.day_files(path)):
+        if kind == "trimtab" or (kind == "auto" and trimtab_store.days_in(path)):
             yield from trimtab_store.calls(path, reading.report, progress)
         elif path.is_dir():
             yield from _folder(path, kind, reading, progress)
@@ -105,12 +107,10 @@ def _folder(folder: Path, kind: str, reading: Reading, progress: Progress) -> It
     before = 0
     for path in files:
         try:
-            size = path.stat().st_size
             yield from _file(path, kind, reading, partial(_onward, progress, before), known_only=True)
         except (FormatError, OSError) as error:
             reading.report.refuse(path.name, error)
-        else:
-            before += size
+        before += path.stat().st_size if path.exists() else 0
         progress(before)
 
 
