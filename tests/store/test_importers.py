@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from trimtab.config import shipped_prices
 from trimtab.errors import FormatError
-from trimtab.store.importers import import_file
 from trimtab.store.formats.drafting import tokens_in
+from trimtab.store.importers import import_file
 from trimtab.store.traces import TraceReader, TraceWriter
 from trimtab.trace import EndState, Score
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from trimtab.errors import FormatError
 from trimtab.money import PriceTable
-from trimtab.store import pieces, schema
+from trimtab.store import pieces
 from trimtab.store.formats import known, spendtable, trimtab_store, wire
 from trimtab.store.formats.reading import Format, ImportReport, Piece, Reading, Taken, taken
 from trimtab.store.unpacked import opened
@@ -28,6 +29,8 @@ def size_of(source: str | Path) -> int | None:
         return None
     path = Path(source)
     try:
+        if days := trimtab_store.days_in(path):
+            return sum(map(trimtab_store.size_of, days))
         return sum(one.stat().st_size for one in _files(path)) if path.is_dir() else path.stat().st_size
     except OSError as error:
         raise _unopened(path, error) from error
@@ -72,7 +75,7 @@ def _all(source: str | Path, kind: str, reading: Reading, progress: Progress) ->
         return
     path = Path(source)
     try:
-        if kind == "trimtab" or (path.is_dir() and kind == "auto" and schema.day_files(path)):
+        if kind == "trimtab" or (kind == "auto" and trimtab_store.days_in(path)):
             yield from trimtab_store.calls(path, reading.report, progress)
         elif path.is_dir():
             yield from _folder(path, kind, reading, progress)
@@ -103,15 +106,16 @@ def _folder(folder: Path, kind: str, reading: Reading, progress: Progress) -> It
         raise FormatError(f"there is no file in {folder}: name a folder with logs in it")
     before = 0
     for path in files:
-        start = before
         try:
-            size = path.stat().st_size
-            yield from _file(path, kind, reading, lambda done, start=start: progress(start + done), known_only=True)
+            yield from _file(path, kind, reading, partial(_onward, progress, before), known_only=True)
         except (FormatError, OSError) as error:
             reading.report.refuse(path.name, error)
-        else:
-            before += size
+        before += path.stat().st_size if path.exists() else 0
         progress(before)
+
+
+def _onward(progress: Progress, before: int, done: int) -> None:
+    progress(before + done)
 
 
 def _file(path: Path, kind: str, reading: Reading, progress: Progress, *, known_only: bool = False) -> Iterator[Taken]:
@@ -139,7 +143,9 @@ def detect(path: Path) -> str:
         return form.name if form else "auto"
 
 
-def _shape(head: bytes, kind: str, file: BinaryIO, position: pieces.Position) -> tuple[Format | None, Iterator[Piece]]:
+def _shape(
+    head: bytes, kind: str, file: BufferedReader, position: pieces.Position
+) -> tuple[Format | None, Iterator[Piece]]:
     """The format of a file that begins with `head`, None where it is of no known one, and its pieces."""
     start, form = head.lstrip(), known.BY_NAME.get(kind)
     if start[:1] in (b"{", b"["):

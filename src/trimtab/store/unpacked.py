@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from trimtab.errors import MissingExtra
 
 _CHUNK = 1 << 20
+_PART = 4096
 # So much at least stands ready when the reading begins, for who must tell what it is.
 _HEAD = 1 << 16
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -103,29 +104,46 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
+class _Parts:
+    """Packed bytes in small parts: of a damaged one everything is lost, of those before it nothing."""
+
+    def __init__(self) -> None:
+        self._view = memoryview(b"")
+        self.held = b""
+
+    def add(self, data: bytes) -> None:
+        self._view = memoryview(bytes(self._view) + data) if self._view else memoryview(data)
+
+    def more(self) -> bool:
+        """Whether `held` has bytes, the next part's if need be."""
+        if not self.held:
+            self.held, self._view = bytes(self._view[:_PART]), self._view[_PART:]
+        return bool(self.held)
+
+
 class _Gzip:
-    """Members of gzip, one after another; what follows the last, as padding does, is left alone."""
+    """Members of gzip, one after another; zeros behind the last, which fill up a tape, are left alone."""
 
     def __init__(self) -> None:
         self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        self._rest = b""
+        self._parts = _Parts()
 
     def feed(self, data: bytes) -> bytes:
         """At most a chunk; b'' where it needs more."""
-        data = self._rest + data if self._rest else data
+        parts = self._parts
+        parts.add(data)
         piece = b""
-        while data and not piece:
+        while not piece and parts.more():
             if self._unpack.eof:
-                if not data.lstrip(b"\0"):
-                    data = b""
-                    break
+                parts.held = parts.held.lstrip(b"\0")
+                if not parts.held:
+                    continue
                 self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
             try:
-                piece = self._unpack.decompress(data, _CHUNK)
+                piece = self._unpack.decompress(parts.held, _CHUNK)
             except zlib.error as error:
                 raise _Damaged(error) from error
-            data = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
-        self._rest = data
+            parts.held = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
         return piece
 
     @property
@@ -144,22 +162,21 @@ class _Zstd:
         self._error = zstandard.ZstdError
         self._open = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj
         self._unpack: Any = self._open()
-        self._input = b""
+        self._parts = _Parts()
 
     def feed(self, data: bytes) -> bytes:
-        """What 64 KiB of the packed bytes hold; b'' where it needs more."""
-        self._input += data
+        """What one part holds; b'' where it needs more."""
+        parts = self._parts
+        parts.add(data)
         piece = b""
-        while self._input and not piece:
+        while not piece and parts.more():
             if self._unpack.eof:
                 self._unpack = self._open()
-            part, self._input = self._input[:65_536], self._input[65_536:]
             try:
-                piece = self._unpack.decompress(part)
+                piece = self._unpack.decompress(parts.held)
             except self._error as error:
                 raise _Damaged(error) from error
-            if self._unpack.eof:
-                self._input = self._unpack.unused_data + self._input
+            parts.held = self._unpack.unused_data if self._unpack.eof else b""
         return piece
 
     @property
@@ -167,7 +184,7 @@ class _Zstd:
         return not self._unpack.eof
 
 
-def opened(path: Path) -> tuple[Unpacked, BinaryIO]:
+def opened(path: Path) -> tuple[Unpacked, io.BufferedReader]:
     """The unpacked bytes of `path` and a buffered reader of them. OSError where it cannot be opened."""
     raw = Unpacked(path.open("rb", buffering=0))
     return raw, io.BufferedReader(raw, _CHUNK)

@@ -215,16 +215,20 @@ def time_ns(held: object) -> int | None:
         try:
             return _iso_ns(held)
         except (ValueError, OverflowError):
-            try:
-                held = float(held)
-            except ValueError:
-                raise FormatError(f"no time: '{held[:40]}'") from None
+            held = _number(held)
     if isinstance(held, bool) or not isinstance(held, int | float) or not math.isfinite(held) or held <= 0:
         return None
     for least, factor in ((1e17, 1), (1e14, 10**3), (1e11, 10**6)):
         if held >= least:
             return int(held) * factor if isinstance(held, int) else int(held * factor)
     return int(held * 10**9)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise FormatError(f"no time: '{text[:40]}'") from None
 
 
 _ZERO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

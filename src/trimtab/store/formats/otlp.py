@@ -76,7 +76,8 @@ _DECODER = msgspec.json.Decoder(_Request)
 
 def _reader(reading: Reading) -> Reader:
     def read(text: bytes, number: int) -> Any:
-        if text[:1] not in (b"{", b" ", b"\t", b"\r", b"\n"):
+        # A line end is how a resource begins in protobuf.
+        if text.lstrip(b" \t\r")[:1] != b"{":
             return spans.calls(wire.spans_of(text), "otlp", reading)
         bodies.utf8(text)
         request = _DECODER.decode(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,34 @@ _WIDTH = len(COLUMNS)
 
 
 def calls(folder: Path, report: ImportReport, progress: Callable[[int], None]) -> Iterator[Taken]:
-    """Every call of the store in `folder`, a day after the other, with the scores of its trace at the trace's first
+    """Every call of the store in `folder`, or of the day file it names, a day after the other, with the scores of its trace at the trace's first
     call of a day. FormatError where there is no store, StoreError where a day file is damaged."""
-    days = schema.day_files(folder)
+    days = days_in(folder)
     if not days:
         raise FormatError(f"there is no store in {folder}: name the folder that holds calls-YYYY-MM-DD.sqlite")
     before = 0
     for path in days:
-        size = path.stat().st_size
-        start = before
-        yield from _day(path, report, lambda share, start=start, size=size: progress(start + int(size * share)))
+        size = size_of(path)
+        yield from _day(path, report, partial(_onward, progress, before, size))
         before += size
         progress(before)
+
+
+def days_in(place: Path) -> list[Path]:
+    """The day files of a store's folder, or the one that `place` is; none where it is neither."""
+    if place.is_file():
+        return [place] if place in schema.day_files(place.parent) else []
+    return schema.day_files(place)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a day file and of its log, in which the newest calls are."""
+    log = path.with_name(path.name + "-wal")
+    return path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+
+
+def _onward(progress: Callable[[int], None], before: int, size: int, share: float) -> None:
+    progress(before + int(size * share))
 
 
 def _day(path: Path, report: ImportReport, progress: Callable[[float], None]) -> Iterator[Taken]:
