@@ -5,6 +5,7 @@ The unit of time is the session: its critical path, cut into stages. Money is in
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -132,7 +133,7 @@ class Auditor:
             agents=uses.agents(facts),
             tools=tools.uses(named, paths),
             stages=_stages(paths),
-            repeats=Repeats(len(again), across, uses.spend(facts, again)),
+            repeats=Repeats(len(again), across, uses.spend(facts, array("q", again))),
             saved=self._hits.saved(),
             failures=uses.failures(facts),
             handoffs=tools.handoffs(one for session in sessions for one in session.exchanges),

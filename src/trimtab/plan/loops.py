@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from trimtab.plan.evidence import Clusters, Evidence, dearest, share_figure, shown, spend_of, tasks
 from trimtab.plan.findings import Mode, RepeatedTool
 from trimtab.plan.timeline import Exchange
+from trimtab.plan.tools import HANDOFF
 from trimtab.trace import EndState
 
 LOOP = 3
@@ -51,10 +52,9 @@ def _repetitions(exchanges: list[Exchange]) -> list[Exchange]:
 
 def _premature(exchanges: list[Exchange]) -> list[Exchange]:
     last = exchanges[-1]
-    stopped = last.call.end is EndState.COMPLETE and (
-        last.asked or last.call.finish_reason in ("tool_calls", "tool_use")
-    )
-    return [last] if stopped else []
+    if last.call.end is not EndState.COMPLETE or any(call.name.startswith(HANDOFF) for call in last.asked):
+        return []
+    return [last] if last.asked or last.call.finish_reason in ("tool_calls", "tool_use") else []
 
 
 def _no_end(exchanges: list[Exchange]) -> list[Exchange]:
@@ -64,7 +64,7 @@ def _no_end(exchanges: list[Exchange]) -> list[Exchange]:
 _MODES: dict[str, tuple[str, Callable[[list[Exchange]], list[Exchange]]]] = {
     "loop": (f"a tool called {LOOP} times with the same arguments, or work sent to and fro twice", _loops),
     "step repetition": ("the same tool call twice running, or the same answer given again", _repetitions),
-    "premature stop": ("the task ends with a tool call that no later request answers", _premature),
+    "premature stop": ("the task ends with a tool call, other than a hand-over, that no later request answers", _premature),
     "no end": ("the task's last call did not complete", _no_end),
 }
 

@@ -96,6 +96,17 @@ def block_ids(request: Mapping[str, Any]) -> list[int] | None:
     return [each for each in ids if type(each) is int]
 
 
+def common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle)
+    return low
+
+
 def weight(payload: Payload | EncodedPayload | None) -> int:
     """About how many bytes the bodies take."""
     if not isinstance(payload, EncodedPayload):

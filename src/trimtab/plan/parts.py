@@ -1,4 +1,4 @@
-"""What tokens were for: system prompt, tool definitions, history, retrieved text, tool results, output. The sample's."""
+"""What the sample's tokens were for: system prompt, tool definitions, history, retrieved text, results, output."""
 
 from __future__ import annotations
 

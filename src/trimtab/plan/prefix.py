@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +11,7 @@ from trimtab.plan.blocks import Stack
 from trimtab.plan.evidence import Clusters, Evidence, share_figure, shown
 from trimtab.plan.facts import masked
 from trimtab.plan.findings import Break, Figure, Prefix
-from trimtab.plan.messages import Piece
+from trimtab.plan.messages import Piece, common
 from trimtab.plan.timeline import Exchange
 
 # The newest texts remembered that followed one and the same beginning.
@@ -45,8 +44,8 @@ class _Tree:
         for place, (key, size, text) in enumerate(pieces):
             branches = self._next.setdefault(at, {})
             if is_open and key not in branches:
-                near = max(branches.values(), key=lambda known: len(os.path.commonprefix([known, text])), default="")
-                part = len(os.path.commonprefix([near, text]))
+                near = max(branches.values(), key=lambda known: common(known, text), default="")
+                part = common(near, text)
                 shared += round(size * part / len(text)) if text else 0
                 gone = (place, text, near)
                 is_open = False
@@ -116,7 +115,7 @@ def _judged(cluster: int, one: Exchange, trees: tuple[_Tree, _Tree], orders: dic
     broken = None
     if better - shared >= _LEAST and place >= 0:
         cause = "the tools stand in another order" if shuffled else _cause(text, near)
-        at = len(os.path.commonprefix([text, near]))
+        at = common(text, near)
         broken = (cause, text[max(0, at - _SHOWN // 2) : at + _SHOWN])
     return _Seen(
         cluster=cluster,
@@ -152,7 +151,7 @@ def _steady(text: str) -> str:
 
 def _cause(text: str, near: str) -> str:
     """What stands where two system prompts part."""
-    at = len(os.path.commonprefix([text, near]))
+    at = common(text, near)
     for name, pattern in _KINDS:
         for match in pattern.finditer(text, max(0, at - 40)):
             if match.start() <= at <= match.end():

@@ -1,4 +1,4 @@
-"""The shape of workflows: the graph of agents, the critical path, chains and fan-out, how context grows with each turn."""
+"""The shape of workflows: graph of agents, critical path, chains and fan-out, growth of the context with each turn."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _in_flight(exchanges: list[Exchange]) -> tuple[int, float, float]:
 
 def _likeness(exchanges: list[Exchange]) -> list[float]:
     """Jaccard similarity of each answer's word triples with those of the same agent's answer before."""
-    last: dict[str, set[tuple[str, ...]]] = {}
+    last: dict[str, set[tuple[str, str, str]]] = {}
     alike = []
     for one in exchanges:
         words = (one.bodies.text if one.bodies else "").lower().split()[:_WORDS]

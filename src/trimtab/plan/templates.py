@@ -7,7 +7,6 @@ group whose constant text they hold in that order.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from difflib import SequenceMatcher
@@ -16,6 +15,7 @@ from itertools import accumulate
 from trimtab.plan.evidence import Clusters, Evidence, dearest, share_figure, spend_of
 from trimtab.plan.facts import masked
 from trimtab.plan.findings import Template
+from trimtab.plan.messages import common
 from trimtab.plan.timeline import Exchange
 from trimtab.stats.quantiles import quantile
 from trimtab.trace import EndState
@@ -79,7 +79,7 @@ class _Group:
 
 def _matched(one: str, other: str) -> list[tuple[str, int, int]]:
     """Blocks of words that both have, in order, with their places; common ends first, which is quick."""
-    head = len(os.path.commonprefix([one, other]))
+    head = common(one, other)
     while head and head < len(one) and one[head - 1].isalnum():
         head -= 1
     rest_one, rest_other = one[head:], other[head:]

@@ -64,7 +64,7 @@ def _near(agents: Agents) -> tuple[Leak, ...]:
     leaks = []
     for (workflow, agent), its in agents.items():
         seen: dict[tuple[int, ...], tuple[str, str]] = {}
-        clusters, hit, equal = Clusters(), [], 0
+        clusters, hit, equal, n = Clusters(), [], 0, 0
         for key, one in its:
             asked = [piece for piece in one.pieces if piece.role == "user"]
             if len(asked) != 1 or any(piece.role in ("assistant", "tool") for piece in one.pieces):
@@ -75,11 +75,12 @@ def _near(agents: Agents) -> tuple[Leak, ...]:
             before = seen.setdefault((*fixed, words), (text, answer))
             is_near = before[0] != text
             clusters.add(key, float(is_near))
+            n += 1
             if is_near:
                 hit.append(one.call)
                 equal += before[1] == answer
         if hit:
-            share = share_figure(clusters, len(its), "calls", look=[call.id for call in hit])
+            share = share_figure(clusters, n, "first questions", look=[call.id for call in hit])
             note = f"the same words as an earlier question; {equal} of {len(hit)} got the same answer"
             leaks.append(Leak(workflow=workflow, agent=agent, share=share, spend=spend_of(hit), note=note))
     return tuple(sorted(leaks, key=lambda leak: -leak.spend.nanodollars))
