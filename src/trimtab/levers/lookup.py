@@ -13,7 +13,7 @@ import msgspec
 
 from trimtab.levers.examples import Example
 from trimtab.levers.narrowness import thinned
-from trimtab.stats.ratios import ratio
+from trimtab.stats.ratios import ratio, summed
 
 DRAFT, LONGEST, SHORTEST = 8, 3, 2  # pieces drafted; pieces that must match, from the most down
 MOST_CALLS, MOST_PIECES = 100, 4000
@@ -47,13 +47,14 @@ def measure(examples: Sequence[Example], draft: int = DRAFT) -> Predictability:
         steps, tried, hit = played(pieces(each.prompt[-8 * MOST_PIECES :])[-MOST_PIECES:], written, draft)
         rows.append((each.cluster, float(len(written)), float(steps)))
         drafted, right = drafted + tried, right + hit
-    per_step, interval = ratio(rows)
+    found = ratio(summed(rows))
+    per_step = found.value or 0.0
     return Predictability(
         n=len(some),
         pieces=int(sum(row[1] for row in rows)),
         per_step=max(1.0, per_step),
-        low=max(1.0, interval.low),
-        high=min(float(draft + 1), max(1.0, interval.high)),
+        low=max(1.0, found.low or 0.0),
+        high=min(float(draft + 1), max(1.0, found.high or float(draft + 1))),
         accepted=right / drafted if drafted else 0.0,
     )
 

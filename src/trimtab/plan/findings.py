@@ -191,7 +191,7 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """One workflow. `chain` is the longest chain of calls that could not overlap; `in_parallel` the share of the time
     with a call in flight that had more than one; `fan_out` the most in flight at once; `tools_an_answer` the tool calls
-    of those answers that have any. `density`: messages between agents (hand-overs and their results) a call.
+    of those answers that have any. `density`: hand-overs between agents, a call.
     `redundancy`: tool calls made again with the same arguments, of all. `likeness`: mean Jaccard similarity (word
     triples) of an agent's consecutive texts. `growth`: input tokens that each turn adds."""
 
