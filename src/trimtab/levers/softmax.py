@@ -98,7 +98,7 @@ def fit(rows: Matrix, labels: Array, classes: int, ridge: float, steps: int = 60
         slope = np.vstack([rows.back(slopes) + ridge * at[:-1], slopes.sum(0, keepdims=True)])
         return float(-np.log(np.maximum(own, 1e-30)).sum() + 0.5 * ridge * (at[:-1] ** 2).sum()), slope
 
-    at = np.zeros((rows.shape[1] + 1, classes), np.float32)
+    at: Array = np.zeros((rows.shape[1] + 1, classes), np.float32)
     least, slope = loss(at)
     pairs: list[tuple[Array, Array]] = []
     for _ in range(steps):

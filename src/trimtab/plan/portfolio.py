@@ -28,7 +28,8 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
 class Portfolio(msgspec.Struct, frozen=True, kw_only=True):
     """`saving` in [`low`, `high`] of the bill by all `chosen` together, `summed` what adding them up would claim;
-    `seconds` of the time in models; `quality` the budget they take together; `left_out` (workflow, agent, lever, why)."""
+    `seconds` of the time in models; `quality` the budget they take together; `left_out`: (workflow, agent, lever,
+    why)."""
 
     chosen: tuple[Chosen, ...]
     saving: float

@@ -1,15 +1,11 @@
-"""What each lever would be worth to each agent, by a first estimate: seconds, CPU only, no paid call."""
+"""What each lever would be worth to each agent, as frozen values. Computes nothing: `weighing` does."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-
-from trimtab.money import PriceTable
-from trimtab.trace import Record
 
 Agent = tuple[str, str]  # workflow, agent
 
@@ -29,6 +25,12 @@ class Evidence(enum.StrEnum):
     MEASURED = "played on your calls"
     COUNTED = "counted in your calls"
     CEILING = "an upper bound"
+
+
+class Effort(enum.StrEnum):
+    OPTION = "an option to set"
+    HOURS = "hours"
+    DAYS = "days"
 
 
 class Worth(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +54,7 @@ class Worth(msgspec.Struct, frozen=True, kw_only=True):
     evidence: Evidence = Evidence.CEILING
     missing: tuple[str, ...] = ()
     risk: str = ""
-    effort: str = ""
+    effort: Effort = Effort.OPTION
     breaks: str = ""
     method: str = ""
     look: tuple[str, ...] = ()
@@ -83,13 +85,3 @@ class Weighed(msgspec.Struct, frozen=True, kw_only=True):
     worths: tuple[Worth, ...]
     cpu_s: float
     notes: tuple[str, ...] = ()
-
-
-def weigh(
-    sample: Mapping[Agent, Sequence[Record]],
-    prices: PriceTable,
-    uses: Mapping[Agent, Use] | None = None,
-    budget: Budget | None = None,
-) -> Weighed:
-    """The first estimate of every lever for every agent in `sample`; `uses` scales agents to all of their traffic."""
-    raise NotImplementedError
