@@ -15,7 +15,7 @@ import msgspec
 
 from trimtab.config import shipped_prices
 from trimtab.money import PriceTable
-from trimtab.plan import examples, portfolio, worth
+from trimtab.plan import examples, portfolio, weighing
 from trimtab.plan.audit import Audit, Auditor
 from trimtab.plan.evidence import shown
 from trimtab.plan.examples import Example
@@ -139,7 +139,7 @@ class Surveyor:
             for agent, traces in by_agent.items()
         }
         uses = self._uses(found.audit)
-        judged = worth.weigh(sample, self._prices, uses)
+        judged = weighing.weigh(sample, self._prices, uses)
         chosen = portfolio.combine(judged.worths, uses)
         shown_calls = examples.chosen(found.audit, judged, self._auditor.traces())
         return msgspec.structs.replace(found, weighed=judged, portfolio=chosen, examples=shown_calls)
