@@ -64,7 +64,7 @@ def _no_end(exchanges: list[Exchange]) -> list[Exchange]:
 _MODES: dict[str, tuple[str, Callable[[list[Exchange]], list[Exchange]]]] = {
     "loop": (f"a tool called {LOOP} times with the same arguments, or work sent to and fro twice", _loops),
     "step repetition": ("the same tool call twice running, or the same answer given again", _repetitions),
-    "premature stop": ("the task ends with a tool call, other than a hand-over, that no later request answers", _premature),
+    "premature stop": ("the task ends with a tool call, no hand-over, that no later request answers", _premature),
     "no end": ("the task's last call did not complete", _no_end),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -143,7 +144,9 @@ def _mended(pieces: tuple[Piece, ...]) -> list[tuple[int, int, str]]:
     ]
 
 
+@functools.lru_cache(maxsize=512)
 def _steady(text: str) -> str:
+    """A system prompt without times, ids and numbers."""
     for _, pattern in _KINDS:
         text = pattern.sub("…", text)
     return text

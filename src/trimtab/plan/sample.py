@@ -22,7 +22,7 @@ _ALL = 2**63
 class Limits(NamedTuple):
     """What is kept at most; None: no limit."""
 
-    calls: int | None = 20_000
+    calls: int | None = 12_000
     size: int | None = 48 << 20
     a_session: int = 2_000
 

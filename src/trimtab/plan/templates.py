@@ -22,7 +22,8 @@ from trimtab.trace import EndState
 
 SLOT = "…"
 # Texts are cut to so many characters, and so many alignments are made for one agent.
-_LENGTH, _ALIGNMENTS, _GROUPS, _ROWS = 6_000, 40, 64, 12
+_LENGTH, _ALIGNMENTS, _GROUPS, _ROWS = 6_000, 24, 64, 12
+_WORDS = 400  # that are aligned, after what both begin with
 # Two texts that share less of the longer one are of two templates.
 _ALIKE = 0.5
 _SHOWN = 400
@@ -57,6 +58,11 @@ class _Group:
         self.closes = self.closes and at == len(text)
         return True
 
+    def is_near(self, text: str) -> bool:
+        """Whether they share so many different words that it is worth while to align them."""
+        own, other = (set(_WORD.findall(each)) for each in (self.constant, text))
+        return 2 * len(own & other) >= len(own)
+
     def merge(self, text: str) -> bool:
         """Take `text` in where enough is shared; the chunks shrink to what is."""
         known = SLOT.join(self.chunks)
@@ -83,7 +89,7 @@ def _matched(one: str, other: str) -> list[tuple[str, int, int]]:
     while head and head < len(one) and one[head - 1].isalnum():
         head -= 1
     rest_one, rest_other = one[head:], other[head:]
-    a, b = _WORD.findall(rest_one), _WORD.findall(rest_other)
+    a, b = _WORD.findall(rest_one)[:_WORDS], _WORD.findall(rest_other)[:_WORDS]
     matcher = SequenceMatcher(None, a, b, autojunk=False)
     found = [(one[:head], 0, 0)] if head else []
     at_a, at_b = _starts(a, head), _starts(b, head)
@@ -126,6 +132,8 @@ def _groups(its: list[tuple[int, Exchange]]) -> list[_Group]:
             group = next((each for each in groups if each.fits(text)), None)
             if group is None and left > 0:
                 for each in groups[:8]:
+                    if not each.is_near(text):
+                        continue
                     left -= 1
                     if each.merge(text):
                         group = each

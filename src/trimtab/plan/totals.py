@@ -17,9 +17,9 @@ OUTCOMES = ("success", "solved", "resolved", "reward", "correct")
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """`solved` of `scored` traces have an outcome (a score named as in `OUTCOMES`) of at least one half; [`success_low`, `success_high`] is
-    Wilson's 95 % interval. `per_solved` = cost of all scored traces / solved, a lower bound where a call is unpriced;
-    None where none was solved or no price is known. `seconds` sums the
+    """`solved` of `scored` traces have an outcome (a score named as in `OUTCOMES`) of at least one half;
+    [`success_low`, `success_high`] is Wilson's 95 % interval. `per_solved` = cost of all scored traces / solved, a
+    lower bound where a call is unpriced; None where none was solved or no price is known. `seconds` sums the
     sessions' critical paths; `session_p50` and `session_p90` are quantiles of their lengths in seconds."""
 
     traces: int

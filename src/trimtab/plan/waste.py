@@ -170,7 +170,8 @@ def _verbosity(evidence: Evidence) -> tuple[Verbosity, ...]:
 
 
 def _batchable(facts: Facts, prices: PriceTable | None) -> tuple[Leak, ...]:
-    """Calls that were not streamed, stood alone in their sessions and were not sent at the batch rate."""
+    """Calls that were not streamed, stood alone in their sessions and were not sent at the batch rate. Without bodies
+    it is not known what was streamed."""
     sizes = Counter(facts.session)
     wanted = facts.rows_by(
         lambda kind: (
@@ -182,7 +183,7 @@ def _batchable(facts: Facts, prices: PriceTable | None) -> tuple[Leak, ...]:
     groups = dict(facts.rows_by(lambda kind: (kind.workflow, kind.agent, kind.model)))
     leaks = []
     for name, rows in wanted:
-        alone = array("q", (row for row in rows if sizes[facts.session[row]] == 1))
+        alone = array("q", (row for row in rows if facts.digest[row] and sizes[facts.session[row]] == 1))
         if len(alone) < ENOUGH:
             continue
         cost = uses.spend(facts, alone)
