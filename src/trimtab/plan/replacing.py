@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LEAST = 0.05  # of an agent's cost: what is worth the trouble
 CORE_HOUR = 0.05  # US dollars, for an encoder on a CPU
 ROUTED = 0.2  # of calls that a router by the prompt alone moved without loss (RouteLLM's tables, docs/audit.md)
+TUNED = 0.5  # of the outputs in known forms; what a student learns of them is known after training only
 TERMS_MOST = 2000
 
 
@@ -205,7 +206,7 @@ def tuned_model(its: Case) -> Worth:
         word=Word.TRY,
         says=f"narrow: {why}",
         n=narrow.n,
-        saving=ceiling * narrow.covered,
+        saving=ceiling * narrow.low * TUNED,
         low=0.0,
         high=ceiling,
         quality=0.03,
@@ -214,7 +215,8 @@ def tuned_model(its: Case) -> Worth:
         risk="forms that were rare in the traces; the teacher's errors are learned, too",
         effort=Effort.DAYS,
         breaks="a new tool, a changed prompt, new forms of output: train again",
-        method=f"forms known from the earlier half, tried on the later; priced as {name}",
+        method=f"forms known from the earlier half, tried on the later; priced as {name}; the middle takes {TUNED:.0%} "
+        "of these to be learned",
         facts=facts,
     )
 
