@@ -11,6 +11,7 @@ from trimtab.store.formats.drafting import Body
 from trimtab.trace import members
 
 Messages = list[dict[str, Any]]
+_PLAIN = {"role", "content"}
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -133,12 +134,15 @@ def _given(held: Any, role: str) -> Messages:
 
 
 def _of_numbers(held: Mapping[str, Any]) -> tuple[Messages, Messages]:
-    """Messages as attributes with numbers in their names, as OpenInference and OpenLLMetry have them."""
-    asked = _numbered(held, "llm.input_messages.") or _numbered(held, "gen_ai.prompt.")
-    return asked, _numbered(held, "llm.output_messages.") or _numbered(held, "gen_ai.completion.")
+    """Messages as lists, or as attributes with numbers in their names, as OpenInference and OpenLLMetry have them."""
+    asked = _numbered(held, "llm.input_messages") or _numbered(held, "gen_ai.prompt")
+    return asked, _numbered(held, "llm.output_messages") or _numbered(held, "gen_ai.completion")
 
 
-def _numbered(held: Mapping[str, Any], prefix: str) -> Messages:
+def _numbered(held: Mapping[str, Any], name: str) -> Messages:
+    if name in held and (listed := _list(held[name])):
+        return [_one(one) for one in listed if isinstance(one, dict)]
+    prefix = f"{name}."
     grown: dict[int, Any] = {}
     for name, value in held.items():
         if name.startswith(prefix):
@@ -146,6 +150,24 @@ def _numbered(held: Mapping[str, Any], prefix: str) -> Messages:
             if number.isdecimal() and len(number) < 6:
                 _plant(grown.setdefault(int(number), {}), rest.removeprefix("message.").split("."), value)
     return [_message(_trained(grown[number])) for number in sorted(grown) if isinstance(grown[number], dict)]
+
+
+def _one(held: Mapping[str, Any]) -> dict[str, Any]:
+    inner = held.get("message")
+    if isinstance(inner, dict) and inner.keys() == _PLAIN:
+        return inner
+    return _message(_trained(_whole(held)))
+
+
+def _whole(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of a list: within `message`, or with dots in its names, or plain."""
+    inner = held.get("message", held)
+    if not isinstance(inner, dict) or not any("." in name for name in inner):
+        return dict(inner) if isinstance(inner, dict) else {}
+    grown: dict[str, Any] = {}
+    for name, value in inner.items():
+        _plant(grown, name.removeprefix("message.").split("."), value)
+    return grown
 
 
 def _plant(tree: dict[str, Any], path: list[str], value: Any) -> None:
@@ -158,19 +180,30 @@ def _plant(tree: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _trained(grown: dict[str, Any]) -> dict[str, Any]:
-    """OpenInference's numbered parts and tool calls as lists, without the names that are said twice."""
+    """OpenInference's parts and tool calls as plain lists, without the names that are said twice."""
     made = dict(grown)
-    if isinstance(contents := grown.get("contents"), dict):
-        parts = [one.get("message_content", one) for one in _in_order(contents)]
+    if contents := _in_order(grown.get("contents")):
+        parts = [_inner(one, "message_content") for one in contents]
         texts = [one["text"] for one in parts if isinstance(one, dict) and isinstance(one.get("text"), str)]
         made["content"] = "\n".join(texts)
         del made["contents"]
-    if isinstance(asked := grown.get("tool_calls"), dict):
-        made["tool_calls"] = [one.get("tool_call", one) for one in _in_order(asked)]
+    if asked := _in_order(grown.get("tool_calls")):
+        made["tool_calls"] = [_inner(one, "tool_call") for one in asked]
     return made
 
 
-def _in_order(held: Mapping[str, Any]) -> Messages:
+def _inner(held: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What stands below `name`, or has it before a dot in its own names; else all of it."""
+    grown: dict[str, Any] = {}
+    for key, value in held.items():
+        _plant(grown, key.split("."), value)
+    below = grown.get(name, grown)
+    return below if isinstance(below, dict) else {}
+
+
+def _in_order(held: Any) -> Messages:
+    if not isinstance(held, dict):
+        return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
     numbers = sorted((name for name in held if name.isdecimal() and len(name) < 6), key=int)
     return [held[name] for name in numbers if isinstance(held[name], dict)]
 
@@ -181,7 +214,7 @@ def _of_values(held: Mapping[str, Any]) -> tuple[Messages, Messages]:
 
 
 def _tools(held: Mapping[str, Any]) -> list[Any]:
-    found = []
+    found = [_loaded(_inner(one, "tool").get("json_schema")) for one in _in_order(_loaded(held.get("llm.tools")))]
     for number in range(1000):
         value = _loaded(held.get(f"llm.tools.{number}.tool.json_schema"))
         if value is None:
@@ -192,6 +225,8 @@ def _tools(held: Mapping[str, Any]) -> list[Any]:
 
 def _message(held: Mapping[str, Any]) -> dict[str, Any]:
     """A message of chat completions from one of any of these shapes; what is known of it already stays."""
+    if held.keys() == _PLAIN:
+        return dict(held)
     made = {name: held[name] for name in ("role", "content", "name", "tool_call_id", "finish_reason") if name in held}
     made.setdefault("role", "assistant")
     asked = [_call(one) for one in _list(held.get("tool_calls")) if isinstance(one, dict)]

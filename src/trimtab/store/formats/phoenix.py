@@ -63,7 +63,7 @@ def _events(held: Any) -> list[Event]:
 
 
 def flattened(held: Mapping[str, Any]) -> dict[str, Any]:
-    """Every leaf by its dotted path, lists of objects by their numbers; texts that hold such JSON are opened too."""
+    """Every value that is no object by its dotted path; texts that hold an object in JSON are opened too."""
     made: dict[str, Any] = {}
     pending: list[tuple[str, Any]] = list(held.items())
     while pending:
@@ -71,8 +71,6 @@ def flattened(held: Mapping[str, Any]) -> dict[str, Any]:
         opened = _opened(path, value)
         if isinstance(opened, dict):
             pending += [(f"{path}.{name}", one) for name, one in opened.items()]
-        elif isinstance(opened, list) and any(isinstance(one, dict) for one in opened):
-            pending += [(f"{path}.{number}", one) for number, one in enumerate(opened)]
         else:
             made[path] = opened
         if len(made) + len(pending) > _MOST:
@@ -80,14 +78,8 @@ def flattened(held: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-# In CSV, and in data frames, these are texts.
-_OPENED = (
-    "attributes",
-    "context",
-    "attributes.llm.input_messages",
-    "attributes.llm.output_messages",
-    "attributes.llm.tools",
-)
+# In CSV, and in data frames, these may be texts. Lists of messages are opened where they are read.
+_OPENED = ("attributes", "context")
 
 
 def _opened(path: str, value: Any) -> Any:

@@ -120,32 +120,36 @@ def _draft(span: Span, operation: str, source: str, agent: str) -> Draft:
     return draft
 
 
+# Names of each count, the newer first.
+_COUNTS = {
+    "asked": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
+    "answered": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion"),
+    "read": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "trimtab.cache_read_tokens",
+        "llm.token_count.prompt_details.cache_read",
+    ),
+    "written": (
+        "gen_ai.usage.cache_write.input_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "trimtab.cache_write_tokens",
+        "llm.token_count.prompt_details.cache_write",
+    ),
+    "reasoning": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "trimtab.reasoning_tokens",
+        "llm.token_count.completion_details.reasoning",
+    ),
+}
+_COUNTED = {name: word for word, names in _COUNTS.items() for name in names}
+
+
 def _usage(held: Mapping[str, Any]) -> dict[str, Any] | None:
-    return raw_usage(
-        number_of(held, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
-        number_of(held, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion"),
-        read=number_of(
-            held,
-            "gen_ai.usage.cache_read.input_tokens",
-            "gen_ai.usage.cache_read_input_tokens",
-            "trimtab.cache_read_tokens",
-            "llm.token_count.prompt_details.cache_read",
-        ),
-        written=number_of(
-            held,
-            "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.cache_creation.input_tokens",
-            "gen_ai.usage.cache_creation_input_tokens",
-            "trimtab.cache_write_tokens",
-            "llm.token_count.prompt_details.cache_write",
-        ),
-        reasoning=number_of(
-            held,
-            "gen_ai.usage.reasoning.output_tokens",
-            "trimtab.reasoning_tokens",
-            "llm.token_count.completion_details.reasoning",
-        ),
-    )
+    words = {_COUNTED[name] for name in _COUNTED.keys() & held.keys()}
+    counts = {word: number_of(held, *_COUNTS[word]) for word in words}
+    return raw_usage(counts.pop("asked", None), counts.pop("answered", None), **counts)
 
 
 def _status(held: Mapping[str, Any]) -> int:

@@ -32,27 +32,35 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         shift += 7
 
 
-def fields(data: bytes) -> Iterator[tuple[int, Any]]:
+def fields(data: bytes) -> list[tuple[int, Any]]:
     """(number, value) of each field of a message: an int, or bytes for a string or a message of its own."""
+    found: list[tuple[int, Any]] = []
     place, end = 0, len(data)
     while place < end:
-        key, place = _varint(data, place)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            value, place = _varint(data, place)
-            yield number, value
-            continue
-        if kind == _BYTES:
+        # Nearly every key is one byte, and so is nearly every length; the rest goes the long way.
+        key = data[place]
+        place += 1
+        if key >= 0x80:
+            key, place = _varint(data, place - 1)
+        kind = key & 7
+        if kind == _BYTES and place < end and data[place] < 0x80:
+            size = data[place]
+            place += 1
+        elif kind in (_BYTES, _VARINT):
             size, place = _varint(data, place)
+            if kind == _VARINT:
+                found.append((key >> 3, size))
+                continue
         elif kind in (_FIXED64, _FIXED32):
             size = 8 if kind == _FIXED64 else 4
         else:
             raise FormatError(f"not protobuf: no field has the kind {kind}")
-        if number == 0 or size > end - place:
+        if key < 8 or size > end - place:
             raise FormatError("not protobuf: a field is longer than what holds it")
         held = data[place : place + size]
         place += size
-        yield number, held if kind == _BYTES else int.from_bytes(held, "little")
+        found.append((key >> 3, held if kind == _BYTES else int.from_bytes(held, "little")))
+    return found
 
 
 def _bytes(value: Any) -> bytes:
@@ -96,7 +104,8 @@ def _any(data: bytes, depth: int = 0) -> Any:
 
 def _pair(data: bytes, depth: int = 0) -> tuple[str, Any]:
     """KeyValue."""
-    key, held = "", None
+    key: str = ""
+    held: Any = None
     for number, value in fields(data):
         if number == 1:
             key = _text(value)
