@@ -57,7 +57,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         return storewords.print_json(whole)
     console.print(summary.levers(whole))
-    console.print(f"\n The report: {args.html}" if args.html else "\n The whole report: add  --html report.html", style="dim")
+    console.print(
+        f"\n The report: {args.html}" if args.html else "\n The whole report: add  --html report.html", style="dim"
+    )
     return 0
 
 
@@ -75,7 +77,12 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[calls]:,} calls"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[calls]:,} calls"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as drawn:
         task, due = drawn.add_task("reading", total=None, calls=0), 0.0
 

@@ -52,7 +52,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     """All that one audit found. `weighed` and `portfolio` are None where no lever was looked at; `prices` is the
-    version of the table that gave the costs that the logs do not hold."""
+    version of the table that gave the costs that the logs do not hold. The times of `untimed` calls are made up,
+    because their logs have none."""
 
     reading: tuple[Reading, ...]
     audit: Audit
@@ -62,6 +63,12 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     prices: str = ""
     wanted: Wanted = Wanted()
+    untimed: int = 0
+
+    @property
+    def has_times(self) -> bool:
+        """Whether seconds mean anything here."""
+        return self.untimed < self.audit.totals.calls
 
 
 def survey(
@@ -91,7 +98,7 @@ class Surveyor:
         self._auditor, self._spreads = Auditor(prices), Spreads()
         self._reading: list[Reading] = []
         self._seconds: dict[Agent, float] = defaultdict(float)
-        self._calls = 0
+        self._calls = self._untimed = 0
         # A reader knows its own source's calls; those of several are told apart here.
         self._seen: set[int] | None = None if is_one else set()
 
@@ -108,6 +115,7 @@ class Surveyor:
                 self._spreads.add(record.call)
                 self._seconds[record.call.workflow, record.call.agent] += max(0.0, record.call.duration_ms) / 1000
                 self._calls += 1
+                self._untimed += record.call.tags.get("times") == "made up"
         self._reading.append(
             Reading(
                 source=name,
@@ -129,6 +137,7 @@ class Surveyor:
             spreads=self._spreads.result(),
             prices=self._prices.version,
             wanted=self._wanted,
+            untimed=self._untimed,
         )
 
     def weighed(self, found: Survey) -> Survey:

@@ -3,10 +3,10 @@
 from trimtab.money import Usage
 from trimtab.plan import findings as f
 from trimtab.plan.audit import measure
+from trimtab.plan.examples import Example
 from trimtab.plan.portfolio import Chosen, Portfolio
 from trimtab.plan.spending import AgentUse, Spend
 from trimtab.plan.spread import Spreads
-from trimtab.plan.examples import Example
 from trimtab.plan.survey import Reading, Survey
 from trimtab.plan.timeline import Stage
 from trimtab.plan.tools import ToolUse

@@ -44,6 +44,8 @@ def how(survey: Survey) -> tuple[str, ...]:
     lines = [whole, bodies] if sampled.sessions else [whole]
     if survey.weighed:
         lines.append(f"The first estimates took {survey.weighed.cpu_s:.1f} s of CPU.")
+    if survey.untimed:
+        lines.append(f"The times of {survey.untimed:,} calls are made up to keep their order: their log has none.")
     return (*lines, *([prices] if survey.prices else []))
 
 

@@ -62,7 +62,8 @@ def seconds(value: float | None) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    return NONE if value is None else seconds(value / 1000)
+    """A call of 0 ms is one whose log says no times."""
+    return seconds(value / 1000) if value else NONE
 
 
 def between(low: str, high: str) -> str:

@@ -57,7 +57,7 @@ def headline(survey: Survey) -> tuple[str, str, str]:
 def lead(survey: Survey) -> str:
     audit = survey.audit
     totals = audit.totals
-    hours = max((row.hours for row in audit.traffic), default=0.0)
+    hours = max((row.hours for row in audit.traffic), default=0.0) if survey.has_times else 0.0
     over = f" over {hours:,.1f} hours" if 0.1 <= hours < 48 else f" over {hours / 24:,.0f} days" if hours >= 48 else ""
     only = " and ".join(
         f"{name} {value}"
@@ -85,7 +85,7 @@ def tiles(survey: Survey) -> tuple[Tile, ...]:
     made.append(Tile("Calls", f"{totals.calls:,}", (f"in {_many(totals.traces, 'trace')}",)))
     made.append(Tile("Tokens in", count(totals.input_tokens), (f"{share(cached)} of them cached",)))
     made.append(Tile("Tokens out", count(totals.output_tokens)))
-    if totals.session_p50:
+    if totals.session_p50 and survey.has_times:
         made.append(
             Tile("A session takes", seconds(totals.session_p50), (f"one in ten over {seconds(totals.session_p90)}",))
         )

@@ -47,7 +47,7 @@ def section(survey: Survey) -> Section | None:
         return None
     made: list[Markup] = []
     for one in audit.shape.flows[:_WORKFLOWS]:
-        made += workflow(audit, one, len(audit.shape.flows) > 1)
+        made += workflow(audit, one, (len(audit.shape.flows) > 1, survey.has_times))
     made.append(tools(audit))
     left = len(audit.shape.flows) - _WORKFLOWS
     why = "Agents, what they hand to each other, and what really bounds the wall clock."
@@ -55,8 +55,9 @@ def section(survey: Survey) -> Section | None:
     return Section("flow", "Flow", "How the work flows", why + more, tuple(block for block in made if block))
 
 
-def workflow(audit: Audit, one: Flow, is_one_of_many: bool) -> list[Markup]:
-    """All that is known of one workflow."""
+def workflow(audit: Audit, one: Flow, how: tuple[bool, bool]) -> list[Markup]:
+    """All that is known of one workflow; `how`: whether it is one of many, and whether the log has times."""
+    is_one_of_many, has_times = how
     name = one.workflow
     shape = audit.shape
     nodes = [node for node in shape.nodes if node.workflow == name]
@@ -64,9 +65,9 @@ def workflow(audit: Audit, one: Flow, is_one_of_many: bool) -> list[Markup]:
     outcome = next((row for row in shape.outcomes if row.workflow == name), None)
     return [
         blocks.heading(named(name)) if is_one_of_many else "",
-        graph(nodes, edges),
-        blocks.pair(facts(one), growth(audit, name)),
-        bounds(one.bounds),
+        graph(nodes, edges) if len(nodes) > 1 else "",
+        blocks.pair(facts(one, has_times), growth(audit, name)),
+        bounds(one.bounds) if has_times else "",
         handoffs(edges),
         outcomes(outcome) if outcome else "",
         modes(audit, name),
@@ -108,12 +109,15 @@ def _half(edges: Sequence[Edge]) -> float:
     return max((edge.count for edge in edges), default=0) / 2
 
 
-def facts(one: Flow) -> Markup:
+def facts(one: Flow, has_times: bool) -> Markup:
     rows: list[tuple[str, object]] = [
         ("tasks", f"{one.tasks:,}"),
         ("calls a task", f"{figure(one.calls, _one)}; p90 {count(one.calls_p90)}"),
         ("serial chain", f"{figure(one.chain, _one)} calls that could not overlap"),
-        ("a task takes", f"{seconds(one.wall_p50_s)}; one in ten over {seconds(one.wall_p90_s)}"),
+        (
+            "a task takes",
+            f"{seconds(one.wall_p50_s)}; one in ten over {seconds(one.wall_p90_s)}" if has_times else NONE,
+        ),
         ("in parallel", f"{figure(one.in_parallel)} of the time; {one.fan_out:,} at most"),
         ("tool calls an answer", figure(one.tools_an_answer, _one)),
         ("messages between agents", f"{figure(one.density, _two)} a call"),

@@ -100,9 +100,8 @@ def _waste(survey: Survey) -> RenderableType | None:
         return None
     table = _table("What is wasted (these overlap)", "what", "where", ">share", ">cost of them", ">would go")
     for name, leak in rows[:_ROWS]:
-        where = f"{leak.workflow} {leak.agent}".strip() or "everywhere"
         saving = NONE if leak.saving is None else money(leak.saving)
-        table.add_row(name, where, f"{figure(leak.share)} of {leak.of}", spent(leak.spend), saving)
+        table.add_row(name, waste.place(leak), f"{figure(leak.share)} of {leak.of}", spent(leak.spend), saving)
     return _with_rest(table, len(rows), "leaks")
 
 

@@ -25,7 +25,10 @@ _TRAFFIC = (
 
 def section(survey: Survey) -> Section | None:
     drawn = [_drawn(one) for one in survey.spreads]
-    made = (*(blocks.pair(*drawn[at : at + 2]) for at in range(0, len(drawn), 2)), traffic(survey.audit.traffic))
+    made = (
+        *(blocks.pair(*drawn[at : at + 2]) for at in range(0, len(drawn), 2)),
+        traffic(survey.audit.traffic, survey.has_times),
+    )
     why = (
         "Complete calls on a logarithmic axis. A long right tail is where a cap, a smaller model or a cache helps most."
     )
@@ -44,18 +47,18 @@ def _drawn(one: Spread) -> Markup:
     return blocks.card(title, charts.histogram(bars, f"{title}: {told}", unit, marks), told + nought)
 
 
-def traffic(rows: Sequence[Traffic]) -> Markup:
+def traffic(rows: Sequence[Traffic], has_times: bool) -> Markup:
     made = [
         (
             named(row.workflow),
             f"{row.calls:,}",
-            f"{row.hours:,.1f}",
+            f"{row.hours:,.1f}" if has_times else NONE,
             count(row.input_p50),
             count(row.input_p90),
             count(row.output_p50),
             count(row.output_p90),
-            figure(row.burstiness, lambda value: f"{value:.2f}"),
-            NONE if row.peak is None else f"{row.peak:.1f}×",
+            figure(row.burstiness, lambda value: f"{value:.2f}") if has_times else NONE,
+            NONE if row.peak is None or not has_times else f"{row.peak:.1f}×",
         )
         for row in rows
     ]

@@ -59,12 +59,16 @@ def leaks(waste: Waste) -> Markup:
             f"{figure(leak.share)} of {leak.of}",
             spent(leak.spend),
             NONE if leak.saving is None else money(leak.saving),
-            f"{leak.workflow} {leak.agent}".strip() or "everywhere",
+            place(leak),
             leak.note,
         )
         for name, leak in ranked(waste)[:_MOST]
     ]
     return blocks.card("Leaks", blocks.table("Largest saving first; in brackets 95 % intervals", _LEAKS, rows))
+
+
+def place(leak: Leak) -> str:
+    return " · ".join(name for name in (leak.agent, leak.workflow) if name) or "everywhere"
 
 
 def prefix(one: Prefix) -> Markup:
@@ -104,6 +108,8 @@ def reuse(one: Blocks | None) -> Markup:
         f"{figure(one.reused)} of {one.blocks:,} blocks of {one.size} tokens were there before, "
         f"with room for all {one.distinct:,}"
     )
+    if len(points) < 4:
+        return blocks.card("Prefix blocks", blocks.facts([("reused", told)]))
     drawn = charts.curves(
         points, f"Block reuse by cache size: {told}", ("room, in blocks", "log"), ("share reused", ".0%")
     )
