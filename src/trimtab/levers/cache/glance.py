@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 class Glance(NamedTuple):
     """Of each call in order: `tier` of its hit ('' for none) and whether the answer was `wrong`; `eligible` ones were
-    looked up at all. `passed` says of the others why not."""
+    looked up at all. `passed` says of the others why not. `repeats`: of the later half, the share that was eligible and
+    whose answer an earlier call had had, which is the most that could have hit."""
 
     tier: tuple[str, ...]
     wrong: tuple[bool, ...]
     eligible: tuple[bool, ...]
     passed: tuple[str, ...]
+    repeats: float
 
 
 def glance(calls: Sequence[Recorded], options: Options, embed: Embed | None) -> Glance:
@@ -53,7 +55,7 @@ def glance(calls: Sequence[Recorded], options: Options, embed: Embed | None) -> 
             tier[at], wrong[at] = "semantic", differs
     eligible = tuple(not isinstance(each.asked, str) for each in calls)
     passed = tuple(each.asked if isinstance(each.asked, str) else "" for each in calls)
-    return Glance(tuple(tier), tuple(wrong), eligible, passed)
+    return Glance(tuple(tier), tuple(wrong), eligible, passed, _repeats(calls))
 
 
 def _by_meaning(
@@ -73,6 +75,18 @@ def _by_meaning(
     policy = Policy(setting, options.seed, vectors.shape[1])
     found = replay.replay(replay.Stream(texts, answers, vectors), policy, (places, cosines))
     return [(meant[at], bool(differs)) for at, differs in zip(found.served.tolist(), found.wrong, strict=True)]
+
+
+def _repeats(calls: Sequence[Recorded]) -> float:
+    seen: set[str] = set()
+    again = 0
+    for at, each in enumerate(calls):
+        if isinstance(each.asked, str) or each.answer is None:
+            continue
+        said = _said(each)
+        again += at >= len(calls) // 2 and said in seen
+        seen.add(said)
+    return again / max(1, len(calls) - len(calls) // 2)
 
 
 def _said(each: Recorded) -> str:
