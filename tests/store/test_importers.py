@@ -161,7 +161,7 @@ def test_progress_ends_at_the_file_s_end(take):
 
 
 def test_a_missing_file_is_one_clear_line(take, tmp_path):
-    with pytest.raises(FormatError, match="No such file"):
+    with pytest.raises(FormatError, match="no such file"):
         take(tmp_path / "none")
 
 

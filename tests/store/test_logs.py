@@ -188,7 +188,7 @@ def test_our_own_store_comes_back_as_it_was_written(tmp_path):
 
 def test_what_cannot_be_opened_is_one_clear_line(tmp_path):
     for source, kind, said in (
-        (tmp_path / "none", "auto", "No such file"),
+        (tmp_path / "none", "auto", "no such file"),
         (tmp_path / "none", "trimtab", "no store"),
         (tmp_path, "csv", "no format is named 'csv'"),
     ):

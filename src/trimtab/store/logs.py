@@ -90,7 +90,8 @@ def _is_database(source: str | Path) -> bool:
 
 
 def _unopened(path: Path, error: OSError) -> FormatError:
-    return FormatError(f"cannot read {path}: {error.strerror or error}; name a file or a folder that is there")
+    reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+    return FormatError(f"cannot read {path}: {reason}; name a file or a folder that is there")
 
 
 def _files(folder: Path) -> list[Path]:

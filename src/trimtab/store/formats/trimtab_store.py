@@ -29,7 +29,7 @@ _WIDTH = len(COLUMNS)
 
 def calls(folder: Path, report: ImportReport, progress: Callable[[int], None]) -> Iterator[Taken]:
     """Every call of the store in `folder`, or of the day file it names, a day after the other, with the scores of its
-    trace at the trace's first call of a day. FormatError where there is no store, StoreError where a file is damaged."""
+    trace at the trace's first call of a day. FormatError without a store, StoreError where a file is damaged."""
     days = days_in(folder)
     if not days:
         raise FormatError(f"there is no store in {folder}: name the folder that holds calls-YYYY-MM-DD.sqlite")
