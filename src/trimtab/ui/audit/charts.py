@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import require
+from trimtab.ui.audit.numbers import money
 
 WIDE, HALF, NARROW = 1080, 500, 318
 # The widest letters a reader's font may have, in pixels a letter of 12.
@@ -162,13 +163,8 @@ def curves(points: Sequence[Row], title: str, x: tuple[str, str], y: tuple[str, 
 
 
 def dollars(value: float) -> str:
-    """Short, for a label: $12.3k, $4.56, $0.0071."""
-    sign, size = ("−" if value < 0 else ""), abs(value)
-    if size >= 10_000:
-        return f"{sign}${size / 1000:,.1f}k"
-    if size >= 1:
-        return f"{sign}${size:,.2f}"
-    return f"{sign}${size:.2g}" if size else "$0"
+    """Short, for a label."""
+    return money(value * 1e9)
 
 
 def _axis(field: str, title: str, form: str) -> dict[str, Any]:

@@ -146,6 +146,8 @@ def together(survey: Survey) -> Section | None:
 
 def summary(one: Portfolio) -> str:
     seconds = f", and {share(one.seconds)} of the time in models" if one.seconds else ""
+    if not one.saving:
+        return f"Nothing comes off the bill by these{seconds}."
     return (
         f"Together {interval(one.saving, one.low, one.high)} of the bill, {money(one.nanodollars)}{seconds}; "
         f"added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from trimtab.money import text_of
@@ -22,7 +23,11 @@ def money(nano: int | float | None) -> str:
             return f"{sign}${value / (1e3 if letter == 'k' else least):,.1f}{letter}"
     if value >= 1:
         return f"{sign}${value:,.2f}"
-    return f"{sign}${value:.3g}" if value else "$0"
+    if not value:
+        return "$0"
+    # Three figures that count, and at least cents.
+    text = f"{value:.{2 - math.floor(math.log10(value))}f}".rstrip("0")
+    return f"{sign}${text}" if len(text) > 3 else f"{sign}${value:.2f}"
 
 
 def spent(spend: Spend) -> str:

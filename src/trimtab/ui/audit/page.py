@@ -48,7 +48,7 @@ def headline(survey: Survey) -> tuple[str, str, str]:
     else:
         paid = f"{count(totals.input_tokens + totals.output_tokens)} tokens went through {totals.calls:,} calls."
     one = survey.portfolio
-    if one is None or not one.chosen:
+    if one is None or not one.saving:
         return paid, "", ""
     saved = between(share(one.low), share(one.high))
     return f"{paid} First estimates see ", saved, " of it saved." if totals.spend.known else " of the cost saved."
@@ -80,7 +80,7 @@ def tiles(survey: Survey) -> tuple[Tile, ...]:
     unpriced = (f"{totals.spend.unpriced:,} calls have no known price",) if totals.spend.unpriced else ()
     made = [Tile("Cost, at list prices", spent(totals.spend), unpriced)]
     one = survey.portfolio
-    if one is not None and one.chosen:
+    if one is not None and one.saving:
         made.append(Tile("Could go", f"{share(one.saving)}", (f"95 %: {between(share(one.low), share(one.high))}",)))
     made.append(Tile("Calls", f"{totals.calls:,}", (f"in {_many(totals.traces, 'trace')}",)))
     made.append(Tile("Tokens in", count(totals.input_tokens), (f"{share(cached)} of them cached",)))
