@@ -72,8 +72,8 @@ def read(payload: Payload | EncodedPayload | None, known: Known) -> Bodies | Non
 
 
 def digest(request: Mapping[str, Any]) -> int:
-    """Equal for two requests with the same model and the same that it reads, whatever the order of their members; never
-    0, save where the request has nothing to read."""
+    """Equal for two requests with the same model and the same that it reads, whatever the order of the request's
+    members (bodies not decoded are compared as they came); 0 where the request has nothing to read."""
     hashed = hashlib.blake2b(_encoded(request.get("model")), digest_size=8)
     found = False
     for name in (*_FIRST, *_TURNS):
@@ -225,9 +225,9 @@ def _text(content: Any) -> str:
         return content
     if not content:
         return ""
-    blocks = list(_mappings(content))
+    blocks = [content] if isinstance(content, Mapping) else list(_mappings(content))
     texts = [block["text"] for block in blocks if isinstance(block.get("text"), str)]
-    if blocks:
+    if texts or isinstance(content, list):
         return "\n".join(texts)
     return _canonical.encode(content).decode()
 
