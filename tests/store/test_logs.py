@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import sqlite3
 import tracemalloc
 
 import pytest
@@ -17,6 +18,7 @@ from tests.store.samples import make_record
 from trimtab.errors import FormatError
 from trimtab.store import pieces
 from trimtab.store.logs import FORMATS, ImportReport, detect, records, size_of
+from trimtab.store.rows import COLUMNS, INSERT_CALL, payload_of, payload_row, row_of
 from trimtab.store.traces import TraceReader, TraceWriter
 from trimtab.store.unpacked import opened
 from trimtab.trace import EncodedPayload, Score
@@ -215,6 +217,7 @@ json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
+    | st.just(10**30)
     | st.floats()
     | st.text(max_size=6)
     | st.sampled_from(["stop", "{", "[1]"]),
@@ -255,8 +258,13 @@ def test_no_value_in_a_row_stops_a_reading(tmp_path, kind, changes, as_csv):
     assert report.read == len(taken)
     for record, _ in taken:
         assert record.call.id and record.call.duration_ms >= 0 and record.call.usage.input_tokens >= 0
+        # The store can hold it.
+        with sqlite3.connect(":memory:") as connection:
+            connection.execute(f"CREATE TABLE calls ({', '.join(COLUMNS)})")
+            connection.execute(INSERT_CALL, row_of(record.call))
+        connection.close()
         if record.payload is not None:
-            record.payload.decoded()
+            payload_of(*payload_row(record.payload))
 
 
 @fuzz
