@@ -152,17 +152,20 @@ def test_templates_are_mined_as_constant_text_and_slots():
 
 
 def test_nothing_shown_holds_a_secret_or_personal_data():
+    """Names of agents and tools, templates, and the text round what breaks a prefix, wherever it is cut."""
     secret, mail = "sk-abcdefghijklmnop1234567890", "ann.smith@example.com"
-    traces = [
-        trace(
-            f"t{i}",
-            chat(f"c{i}", i, f"Key {secret} at 2024-05-0{i + 1} for {mail}. " + "Sell. " * 80, mail, agent=mail),
-        )
-        for i in range(5)
-    ]
-    text = msgspec.json.encode(measure(traces)).decode()
-    assert secret not in text
-    assert mail not in text
+    for gap in range(0, 60, 7):
+        traces = []
+        for i in range(5):
+            system = f"Key {secret} {'x' * gap} 2024-05-0{i + 1} for {mail}. " + "Sell. " * 80
+            one, body = chat(f"c{i}", i, system, mail, agent=mail, usage=Usage(200, 1))
+            asked = payload(one.id, [], tools=[tool_call("1", mail), tool_call("2", f"transfer_to_{mail}")]).response
+            traces.append(trace(f"t{i}", (one, Payload(one.id, body.request, asked))))
+        audit = measure(traces)
+        assert audit.waste.prefix.breaks
+        text = msgspec.json.encode(audit).decode()
+        assert secret[4:14] not in text
+        assert "smith" not in text
 
 
 def test_parts_of_a_prompt_are_told_apart():

@@ -60,7 +60,7 @@ class _Tree:
 
 
 class _Seen(NamedTuple):
-    """One request judged, in shares of its input; `broken` names what broke it."""
+    """One request judged, in shares of its input; `broken`: what broke it, the new text, the nearest before it."""
 
     cluster: int
     call: str
@@ -68,7 +68,7 @@ class _Seen(NamedTuple):
     tokens: int
     possible: float
     fixable: float
-    broken: tuple[str, str] | None
+    broken: tuple[str, str, str] | None
 
 
 def found(evidence: Evidence) -> tuple[Prefix, Stack]:
@@ -116,8 +116,7 @@ def _judged(cluster: int, one: Exchange, trees: tuple[_Tree, _Tree], orders: dic
     broken = None
     if better - shared >= _LEAST and place >= 0:
         cause = "the tools stand in another order" if shuffled else _cause(text, near)
-        at = common(text, near)
-        broken = (cause, text[max(0, at - _SHOWN // 2) : at + _SHOWN])
+        broken = (cause, text, near)
     return _Seen(
         cluster=cluster,
         call=one.call.id,
@@ -185,10 +184,17 @@ def _breaks(seen: list[_Seen]) -> tuple[Break, ...]:
                 clusters.add(one.cluster, float(one.broken is not None and one.broken[0] == cause))
             share = share_figure(clusters, len(its), "calls", look=[one.call for one in hit])
             lost = round(sum((one.fixable - one.possible) * one.tokens for one in hit))
-            sample = masked(hit[0].broken[1] if hit[0].broken else "")
+            sample = _around(*hit[0].broken[1:]) if hit[0].broken else ""
             row = Break(workflow=workflow, agent=agent, cause=cause, sample=sample, share=share, tokens=lost)
             rows.append(row)
     return tuple(sorted(rows, key=lambda row: -row.tokens))
+
+
+def _around(text: str, near: str) -> str:
+    """The text where the two part. Masked first: half a secret is one still, but none that can be told."""
+    text, near = masked(text), masked(near)
+    at = common(text, near)
+    return text[max(0, at - _SHOWN // 2) : at + _SHOWN]
 
 
 def _blocks(pieces: tuple[Piece, ...]) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from trimtab.plan.evidence import shown
 from trimtab.plan.timeline import Exchange, Segment, Stage
 
 HANDOFF = "transfer_to_"
@@ -51,7 +52,7 @@ def uses(sessions: Mapping[str, list[Exchange]], paths: list[list[Segment]]) -> 
     total = counts.total()
     rows = [
         ToolUse(
-            tool=name,
+            tool=shown(name),
             calls=calls,
             share=calls / total,
             errors=errors[name],
@@ -104,4 +105,4 @@ def handoffs(exchanges: Iterable[Exchange]) -> tuple[Handoff, ...]:
         for call in one.asked
         if call.name.startswith(HANDOFF)
     )
-    return tuple(Handoff(source, target, count) for (source, target), count in counts.most_common())
+    return tuple(Handoff(shown(source), shown(target), count) for (source, target), count in counts.most_common())
