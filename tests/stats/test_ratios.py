@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from trimtab.stats.ratios import ratio, share
+from trimtab.stats.ratios import ratio, share, summed
 
 
 def test_a_ratio_is_of_sums_and_its_interval_of_clusters():
@@ -37,3 +37,8 @@ def test_the_interval_covers_where_clusters_are_alike():
         told = share(clusters)
         covered += told.low <= 0.5 <= told.high
     assert covered / 400 > 0.91
+
+
+def test_parts_of_a_cluster_are_summed_in_any_order():
+    assert summed([("a", 1, 2), ("b", 1, 1), ("a", 0, 1)]) == [(1, 3), (1, 1)]
+    assert summed([]) == []
