@@ -12,6 +12,7 @@ from trimtab.trace import members
 
 Messages = list[dict[str, Any]]
 _PLAIN = {"role", "content"}
+_OF_PARTS = {"role", "parts", "finish_reason"}
 _ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -227,6 +228,8 @@ def _message(held: Mapping[str, Any]) -> dict[str, Any]:
     """A message of chat completions from one of any of these shapes; what is known of it already stays."""
     if held.keys() == _PLAIN:
         return dict(held)
+    if (text := _only_text(held)) is not None:
+        return {name: one for name, one in held.items() if name != "parts"} | {"content": text}
     made = {name: held[name] for name in ("role", "content", "name", "tool_call_id", "finish_reason") if name in held}
     made.setdefault("role", "assistant")
     asked = [_call(one) for one in _list(held.get("tool_calls")) if isinstance(one, dict)]
@@ -252,6 +255,16 @@ def _message(held: Mapping[str, Any]) -> dict[str, Any]:
         made["tool_calls"] = asked
         made.setdefault("content", None)
     return made
+
+
+def _only_text(held: Mapping[str, Any]) -> str | None:
+    """What a message says whose only part is a text, as nearly all are; None of any other."""
+    parts = held.get("parts")
+    part = parts[0] if isinstance(parts, list) and len(parts) == 1 else None
+    if not held.keys() <= _OF_PARTS or "role" not in held or not isinstance(part, dict) or part.get("type") != "text":
+        return None
+    text = part.get("content")
+    return text if isinstance(text, str) else None
 
 
 def _call(held: Mapping[str, Any]) -> dict[str, Any]:

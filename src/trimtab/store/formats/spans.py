@@ -167,7 +167,11 @@ def _reason(held: Mapping[str, Any]) -> str | None:
 
 
 def _first(held: Mapping[str, Any], *names: str) -> str:
-    return next((text for name in names if (text := _text(held, name))), "")
+    for name in names:
+        value = held.get(name)
+        if value and isinstance(value, str):
+            return value
+    return ""
 
 
 def _text(held: Mapping[str, Any], name: str) -> str:

@@ -76,13 +76,18 @@ def _int(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return _bytes(value).decode("utf-8", "replace")
+    return (value if type(value) is bytes else _bytes(value)).decode("utf-8", "replace")
 
 
 def _any(data: bytes, depth: int = 0) -> Any:
     """AnyValue."""
     if depth > _DEEPEST:
         raise FormatError("nested too deeply")
+    # Most are a text and nothing else.
+    if data[:1] == b"\x0a":
+        size, place = _varint(data, 1)
+        if place + size == len(data):
+            return data[place:].decode("utf-8", "replace")
     held: Any = None
     for number, value in fields(data):
         if number == 1:
@@ -104,6 +109,11 @@ def _any(data: bytes, depth: int = 0) -> Any:
 
 def _pair(data: bytes, depth: int = 0) -> tuple[str, Any]:
     """KeyValue."""
+    # Nearly all are a short key and then a value, and nothing else.
+    if data[:1] == b"\x0a" and len(data) > 2 and data[1] < 0x80 and (end := data[1] + 2) < len(data):
+        size, place = _varint(data, end + 1) if data[end] == 0x12 else (0, 0)
+        if place and place + size == len(data):
+            return data[2:end].decode("utf-8", "replace"), _any(data[place:], depth)
     key: str = ""
     held: Any = None
     for number, value in fields(data):
@@ -125,16 +135,19 @@ def _event(data: bytes) -> Event:
     return Event(name, attributes)
 
 
+_IDS = {1: "trace_id", 2: "span_id", 4: "parent_id"}
+
+
 def _span(data: bytes, resource: dict[str, Any]) -> Span:
     span = Span(resource=resource)
     for number, value in fields(data):
         if number == 9:
-            key, held = _pair(_bytes(value))
+            key, held = _pair(value if type(value) is bytes else _bytes(value))
             span.attributes[key] = held
         elif number == 11:
             span.events.append(_event(_bytes(value)))
-        elif number in (1, 2, 4):
-            setattr(span, {1: "trace_id", 2: "span_id", 4: "parent_id"}[number], _bytes(value).hex())
+        elif number in _IDS:
+            setattr(span, _IDS[number], _bytes(value).hex())
         elif number == 5:
             span.name = _text(value)
         elif number == 7:
