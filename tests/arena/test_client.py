@@ -92,7 +92,7 @@ def test_unknown_fields_of_a_tool_call_go_back_as_they_came():
     assert got["tool_calls"] == odd["tool_calls"]
 
 
-def test_arguments_as_an_object_and_a_missing_id_are_mended():
+def test_arguments_as_an_object_and_a_missing_id_are_remarks():
     odd = {"content": None, "tool_calls": [{"function": {"name": "store_info", "arguments": {"topic": "hours"}}}]}
     got, *_ = ask(plain(completion(odd)), stream=False)
     call = got["tool_calls"][0]

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.store.formats import samples
 from tests.store.samples import make_record
 from trimtab.store.traces import TraceWriter
 from trimtab.trace import Payload, Record, Score
@@ -162,3 +163,16 @@ def test_prune(trimtab, store):
     (store.parent / "trimtab.toml").write_text('[store]\nfolder = "kept"\nkeep_days = 7\n')
     assert "calls-2025-11-22.sqlite" in trimtab("prune")
     assert "no traces" in trimtab("list")
+
+
+def test_anyone_s_logs_can_be_imported(trimtab, tmp_path):
+    spends = [samples.litellm(request_id="a"), samples.litellm(request_id="b", prompt_tokens="many")]
+    (tmp_path / "spend.csv").write_bytes(samples.csv_of(*spends))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "spans.jsonl").write_bytes(samples.jsonl(samples.phoenix(), samples.phoenix(span_kind="TOOL")))
+    said = trimtab("import", "spend.csv", "--store", "s")
+    assert "1 calls read: 1 new" in said and "1 bad" in said and "first bad: row 3: " in said
+    said = trimtab("import", "logs", "--format", "phoenix", "--store", "s")
+    assert "1 new" in said and "1 spans that are no calls of a model" in said
+    assert "2 calls read: 2 new" in trimtab("import", "s", "--store", "t")
+    assert "no format is named 'csv'" in trimtab("import", "spend.csv", "--format", "csv", code=5)

@@ -18,6 +18,7 @@ NOUNS = {
     "doctor": "check the configuration, endpoints, prices, clock, store and disk",
     "traces": "list, show, export, import, reprice and erase what was recorded",
     "keys": "make, list and end the virtual keys that limit who may call and spend",
+    "audit": "where money and seconds go in anyone's logs, and what each lever would save",
     "estimate": "what a lever would have saved on the recorded traces, before anything is built",
     "build": "fit a lever on the recorded traces, and write the candidate that has it",
     "gate": "prove that a candidate is no worse than what serves now, before it goes live",

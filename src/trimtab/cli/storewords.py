@@ -56,7 +56,7 @@ def since_ns(age: str | None) -> int | None:
 
 
 @contextmanager
-def bar(text: str) -> Iterator[Callable[[int, int], None]]:
+def bar(text: str) -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar where the error output is a terminal; call what it gives with the work done and the whole."""
     from rich.console import Console
     from rich.progress import Progress

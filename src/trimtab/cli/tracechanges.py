@@ -12,9 +12,11 @@ from trimtab.money import text_of as money
 
 
 def add(verbs: Any) -> None:
-    importing = storewords.verb(verbs, "import", import_, "add calls from a file; those already there are left alone")
-    importing.add_argument("file", type=Path, metavar="FILE")
-    importing.add_argument("--format", choices=("auto", "openai", "tau-bench"), default="auto")
+    importing = storewords.verb(
+        verbs, "import", import_, "add calls from anyone's logs; those already there are left alone"
+    )
+    importing.add_argument("source", metavar="LOGS", help="a file, a folder, a store, or postgresql://…")
+    importing.add_argument("--format", default="auto", help="the kind of log, if it is not to be told (docs/traces.md)")
     pricing = storewords.verb(verbs, "reprice", reprice, "price recorded calls anew by the price table of today")
     pricing.add_argument("--since", metavar="AGE", help="only calls since then, such as 30m, 2h or 7d")
     pricing.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
@@ -24,21 +26,23 @@ def add(verbs: Any) -> None:
 
 def import_(args: argparse.Namespace) -> int:
     from trimtab.store.importers import import_file
+    from trimtab.store.logs import size_of
     from trimtab.store.traces import TraceWriter
 
-    if not args.file.is_file():
-        raise FormatError(f"cannot read {args.file}: no such file; name one that is there")
-    settings, size = storewords.settings(args), args.file.stat().st_size
+    settings, size = storewords.settings(args), size_of(args.source)
+    name = "the database" if size is None else Path(args.source).name
     writing = TraceWriter(storewords.folder(args), redact_personal=settings.store.redact_personal)
-    with writing as writer, storewords.bar(args.file.name) as bar:
+    with writing as writer, storewords.bar(name) as bar:
         prices = settings.price_table()
-        report = import_file(args.file, writer, prices, kind=args.format, progress=lambda done: bar(done, size))
+        report = import_file(args.source, writer, prices, kind=args.format, progress=lambda done: bar(done, size))
     if args.json:
         storewords.print_json(report)
     else:
         print(f"{report.read:,} calls read: {report.new:,} new, {report.known:,} already there; {report.bad:,} bad")
         if report.samples:
             print(f"first bad: {report.samples[0]}")
+        for remark, count in report.remarks.items():
+            print(f"{count:,} {remark}")
     return 0 if report.read or not report.bad else FormatError.exit_code
 
 

@@ -5,45 +5,26 @@ The unit of time is the session: its critical path, cut into stages. Money is in
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from trimtab.plan import spending, timeline, tools
-from trimtab.plan.spending import AgentUse, EndUse, Repeats, Saved, Spend, spend
-from trimtab.plan.timeline import Exchange, Segment, Stage
+from trimtab.money import PriceTable
+from trimtab.plan import blocks, messages, parts, shape, spending, templates, timeline, tools, uses, waste
+from trimtab.plan.evidence import Evidence, shown
+from trimtab.plan.facts import Facts, number_of
+from trimtab.plan.findings import Sampled, Shape, Traffic, Waste, Where
+from trimtab.plan.sample import Limits, Sample
+from trimtab.plan.spending import AgentUse, EndUse, Repeats, Saved
+from trimtab.plan.timeline import Segment, Stage
 from trimtab.plan.tools import Handoff, ToolUse
-from trimtab.stats.intervals import wilson
+from trimtab.plan.totals import Totals, outcome, totals
 from trimtab.stats.quantiles import quantile
-from trimtab.trace import Trace
+from trimtab.trace import Call, EncodedPayload, Payload, Record, Score, Trace
 
-SUCCESS = "success"
-
-
-class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """`solved` of `scored` traces have a "success" score of at least one half; [`success_low`, `success_high`] is
-    Wilson's 95 % interval. `per_solved` = cost of all scored traces / solved, a lower bound where a call is unpriced;
-    None where none was solved or no price is known. `seconds` sums the
-    sessions' critical paths; `session_p50` and `session_p90` are quantiles of their lengths in seconds."""
-
-    traces: int
-    sessions: int
-    calls: int
-    without_bodies: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    spend: Spend
-    scored: int
-    solved: int
-    success: float | None
-    success_low: float
-    success_high: float
-    per_solved: int | None
-    seconds: float
-    session_p50: float
-    session_p90: float
+__all__ = ["Audit", "Auditor", "Limits", "StageUse", "Totals", "measure"]
 
 
 class StageUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,70 +48,127 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     saved: Saved
     failures: tuple[EndUse, ...]
     handoffs: tuple[Handoff, ...]
+    sampled: Sampled = Sampled()
+    where: Where = Where()
+    traffic: tuple[Traffic, ...] = ()
+    shape: Shape = Shape()
+    waste: Waste = Waste()
+
+
+class Auditor:
+    """Calls in, one at a time; then one Audit. Counts every call in about 200 bytes; bodies are kept of the sessions of
+    a sample alone, which `seed` and the names of the sessions choose. Nothing here reads a clock or draws at random."""
+
+    def __init__(self, prices: PriceTable | None = None, *, seed: int = 0, limits: Limits | None = None) -> None:
+        self._prices, self._seed = prices, seed
+        self._facts, self._sample = Facts(), Sample(seed, limits or Limits())
+        self._hits, self._stack = spending.Hits(), blocks.Stack()
+        self._scores: dict[str, tuple[Score, ...]] = {}
+        self._without_bodies = 0
+        self._last: dict[str, int] = {}
+
+    def add(self, record: Record, scores: tuple[Score, ...] = ()) -> None:
+        """One call, with the scores of its trace that came with it."""
+        call, payload = record.call, record.payload
+        session = self._number(call.session or call.trace_id)
+        trace = session if not call.session else self._number(call.trace_id)
+        digest = 0
+        if payload is None:
+            self._without_bodies += 1
+        else:
+            digest = _digest(payload)
+            if not digest and (ids := messages.block_ids(payload.request)) is not None:
+                self._stack.add(ids)
+        self._facts.add(call, session, trace, digest)
+        self._hits.add(call)
+        if scores:
+            self.score(call.trace_id, scores)
+        self._sample.add(session, call, payload)
+
+    def score(self, trace_id: str, scores: tuple[Score, ...]) -> None:
+        """Scores of a trace; those that came before stay before them."""
+        known = self._scores.get(trace_id, ())
+        self._scores[trace_id] = known if known == scores else known + scores
+
+    def _number(self, name: str) -> int:
+        """`number_of`, remembered for the names just seen: calls of one session mostly come together."""
+        number = self._last.get(name)
+        if number is None:
+            if len(self._last) >= 4096:
+                self._last.clear()
+            number = self._last[name] = number_of(name, self._seed)
+        return number
+
+    def traces(self) -> Iterator[Trace]:
+        """The traces of the sample, bodies decoded; a large log's are a share of it (`Audit.sampled.share`)."""
+        return self._sample.traces(self._scores)
+
+    def by_agent(self) -> dict[tuple[str, str], tuple[Trace, ...]]:
+        """The sample's traces by (workflow, agent), each with the calls of that agent alone."""
+        found: dict[tuple[str, str], list[Trace]] = defaultdict(list)
+        for trace in self.traces():
+            parts: dict[tuple[str, str], list[Call]] = defaultdict(list)
+            for call in trace.calls:
+                parts[shown(call.workflow), shown(call.agent)].append(call)
+            for name, calls in parts.items():
+                payloads = {call.id: trace.payloads[call.id] for call in calls if call.id in trace.payloads}
+                found[name].append(Trace(trace.id, tuple(calls), payloads, trace.scores))
+        return {name: tuple(its) for name, its in found.items()}
+
+    def result(self) -> Audit:
+        """Everything found so far; more may be added after it."""
+        facts, sessions = self._facts, list(self._sample.sessions())
+        solved = {
+            number_of(name, self._seed): value
+            for name, scores in self._scores.items()
+            if (value := outcome(scores)) is not None
+        }
+        evidence = Evidence(facts, sessions, solved, self._prices, self._seed)
+        order = facts.by_time()
+        again, across = uses.repeats(facts, order)
+        paths = [list(timeline.segments(session.exchanges)) for session in sessions]
+        named = {str(session.key): session.exchanges for session in sessions}
+        return Audit(
+            totals=totals(evidence, order, self._without_bodies),
+            agents=uses.agents(facts),
+            tools=tools.uses(named, paths),
+            stages=_stages(paths),
+            repeats=Repeats(len(again), across, uses.spend(facts, array("q", again))),
+            saved=self._hits.saved(),
+            failures=uses.failures(facts),
+            handoffs=tools.handoffs(one for session in sessions for one in session.exchanges),
+            sampled=self._sample.described(),
+            where=Where(
+                workflows=uses.by_workflow(facts),
+                agents=uses.by_agent(facts),
+                models=uses.by_model(facts),
+                templates=templates.mined(evidence),
+                parts=parts.uses(evidence),
+                lost=uses.lost(facts, order),
+            ),
+            traffic=uses.traffic(facts),
+            shape=shape.found(evidence),
+            waste=waste.found(evidence, again, self._stack.measured(512)),
+        )
 
 
 def measure(traces: Iterable[Trace]) -> Audit:
-    """The Audit of `traces`. Calls without recorded bodies count in money and time, not in tools and repeats."""
-    known = list(traces)
-    sessions = _sessions(known)
-    paths = [list(timeline.segments(exchanges)) for exchanges in sessions.values()]
-    exchanges = [one for session in sessions.values() for one in session]
-    calls = [one.call for one in exchanges]
-    return Audit(
-        totals=_totals(known, exchanges, paths),
-        agents=spending.agents(calls),
-        tools=tools.uses(sessions, paths),
-        stages=_stages(paths),
-        repeats=spending.repeats(sessions),
-        saved=spending.saved(calls),
-        failures=spending.failures(calls),
-        handoffs=tools.handoffs(exchanges),
-    )
-
-
-def _sessions(traces: Iterable[Trace]) -> dict[str, list[Exchange]]:
-    """Exchanges by session, oldest first; a call without a session belongs to the one of its trace."""
-    sessions: dict[str, list[Exchange]] = defaultdict(list)
+    """The Audit of `traces`, all of them kept. Calls without recorded bodies count in money and time alone."""
+    auditor = Auditor(limits=Limits(None, None))
     for trace in traces:
         for call in trace.calls:
-            sessions[call.session or trace.id].append(timeline.exchange(call, trace.payloads.get(call.id)))
-    for session in sessions.values():
-        session.sort(key=lambda one: one.call.started_ns)
-    return sessions
+            own = call if call.trace_id == trace.id else msgspec.structs.replace(call, trace_id=trace.id)
+            auditor.add(Record(own, trace.payloads.get(call.id)))
+        if trace.scores:
+            auditor.score(trace.id, trace.scores)
+    return auditor.result()
 
 
-def _totals(traces: list[Trace], exchanges: list[Exchange], paths: list[list[Segment]]) -> Totals:
-    scored = {trace.id: value for trace in traces if (value := _success(trace)) is not None}
-    solved = sum(scored.values())
-    cost = spend(call for trace in traces if trace.id in scored for call in trace.calls)
-    interval = wilson(solved, len(scored))
-    usages = [one.call.usage for one in exchanges]
-    lengths = [sum(segment.seconds for segment in path) for path in paths]
-    return Totals(
-        traces=len(traces),
-        sessions=len(paths),
-        calls=len(exchanges),
-        without_bodies=sum(one.payload is None for one in exchanges),
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        cache_read_tokens=sum(usage.cache_read_tokens for usage in usages),
-        spend=spend(one.call for one in exchanges),
-        scored=len(scored),
-        solved=solved,
-        success=solved / len(scored) if scored else None,
-        success_low=interval.low,
-        success_high=interval.high,
-        per_solved=None if not solved or cost.known is None else round(cost.known / solved),
-        seconds=sum(lengths),
-        session_p50=quantile(lengths, 0.5) or 0.0,
-        session_p90=quantile(lengths, 0.9) or 0.0,
-    )
-
-
-def _success(trace: Trace) -> bool | None:
-    """The trace's last word on success; None where it has none."""
-    values = [score.value for score in trace.scores if score.name == SUCCESS]
-    return values[-1] >= 0.5 if values else None
+def _digest(payload: Payload | EncodedPayload) -> int:
+    try:
+        return messages.digest(payload.request)
+    except (UnicodeError, RecursionError, OverflowError, TypeError, ValueError):
+        return 0
 
 
 def _stages(paths: list[list[Segment]]) -> tuple[StageUse, ...]:

@@ -1,15 +1,11 @@
-"""Where money went: sums over calls that keep the unknown apart, by agent, by repeat, by failure."""
+"""Sums of money over calls that keep the unknown apart, and what kept answers saved."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
-from trimtab.plan import messages
-from trimtab.plan.timeline import Exchange
-from trimtab.stats.quantiles import quantile
 from trimtab.trace import CACHE_TAG, SAVED_MS_TAG, SAVED_TAG, Call, EndState
 
 
@@ -76,76 +72,30 @@ def spend(calls: Iterable[Call]) -> Spend:
     return Spend(sum(priced), len(priced), len(costs) - len(priced))
 
 
-def agents(calls: list[Call]) -> tuple[AgentUse, ...]:
-    total = spend(calls).nanodollars
-    by_agent: dict[str, list[Call]] = defaultdict(list)
-    for call in calls:
-        by_agent[call.agent].append(call)
-    rows = [_agent(agent, its, total) for agent, its in by_agent.items()]
-    return tuple(sorted(rows, key=lambda row: (-row.spend.nanodollars, -row.calls, row.agent)))
-
-
-def _agent(agent: str, calls: list[Call], total: int) -> AgentUse:
-    cost = spend(calls)
-    complete = [call for call in calls if call.end is EndState.COMPLETE]
-    latencies = [call.duration_ms for call in complete]
-    return AgentUse(
-        agent=agent,
-        calls=len(calls),
-        spend=cost,
-        share=cost.nanodollars / total if total else None,
-        input_tokens=sum(call.usage.input_tokens for call in calls),
-        output_tokens=sum(call.usage.output_tokens for call in calls),
-        cache_read_tokens=sum(call.usage.cache_read_tokens for call in calls),
-        model_seconds=sum(max(0.0, call.duration_ms) for call in calls) / 1000,
-        ttft_p50_ms=quantile([call.ttft_ms for call in complete if call.ttft_ms is not None], 0.5),
-        latency_p50_ms=quantile(latencies, 0.5),
-        latency_p90_ms=quantile(latencies, 0.9),
-    )
-
-
-def repeats(sessions: Mapping[str, list[Exchange]]) -> Repeats:
-    """Exact repeats in order of time over all sessions; only a complete call can be repeated or be a repeat."""
-    ordered = sorted(
-        ((one, name) for name, session in sessions.items() for one in session),
-        key=lambda pair: pair[0].call.started_ns,
-    )
-    first: dict[bytes, str] = {}
-    again: list[Call] = []
-    across = 0
-    for one, session in ordered:
-        if one.payload is None or one.call.end is not EndState.COMPLETE:
-            continue
-        key = messages.digest(one.payload.request)
-        if key in first:
-            again.append(one.call)
-            across += first[key] != session
-        else:
-            first[key] = session
-    return Repeats(len(again), across, spend(again))
-
-
-def failures(calls: list[Call]) -> tuple[EndUse, ...]:
-    by_end: dict[EndState, list[Call]] = defaultdict(list)
-    for call in calls:
-        if call.end is not EndState.COMPLETE:
-            by_end[call.end].append(call)
-    rows = [EndUse(end, len(its), spend(its)) for end, its in by_end.items()]
-    return tuple(sorted(rows, key=lambda row: (-row.calls, row.end)))
-
-
 def saved(calls: Iterable[Call]) -> Saved:
     """What kept answers saved, by the tags of the calls."""
-    known = list(calls)
-    hits = [call for call in known if call.tags.get(CACHE_TAG) == "hit"]
-    priced = [call for call in hits if SAVED_TAG in call.tags]
-    return Saved(
-        hits=len(hits),
-        calls=len(known),
-        nanodollars=sum(_whole(call.tags[SAVED_TAG]) for call in priced),
-        unpriced=len(hits) - len(priced),
-        ms=sum(_whole(call.tags.get(SAVED_MS_TAG, "")) for call in hits),
-    )
+    found = Hits()
+    for call in calls:
+        found.add(call)
+    return found.saved()
+
+
+class Hits:
+    """`saved` of calls as they come."""
+
+    def __init__(self) -> None:
+        self._calls = self._hits = self._nanodollars = self._unpriced = self._ms = 0
+
+    def add(self, call: Call) -> None:
+        self._calls += 1
+        if call.tags.get(CACHE_TAG) == "hit":
+            self._hits += 1
+            self._unpriced += SAVED_TAG not in call.tags
+            self._nanodollars += _whole(call.tags.get(SAVED_TAG, ""))
+            self._ms += _whole(call.tags.get(SAVED_MS_TAG, ""))
+
+    def saved(self) -> Saved:
+        return Saved(self._hits, self._calls, self._nanodollars, self._unpriced, self._ms)
 
 
 def _whole(text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from trimtab.plan import messages
-from trimtab.trace import Call, EndState, Payload
+from trimtab.trace import Call, EndState
 
 ANSWERED = frozenset({"stop", "length", "content_filter"})
 
@@ -25,11 +25,18 @@ class Stage(enum.StrEnum):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """A call, its bodies where they were recorded, and the tool calls its answer asked for."""
+    """A call, and what its bodies say where they were recorded."""
 
     call: Call
-    payload: Payload | None
-    asked: tuple[messages.ToolCall, ...]
+    bodies: messages.Bodies | None
+
+    @property
+    def asked(self) -> tuple[messages.ToolCall, ...]:
+        return self.bodies.asked if self.bodies else ()
+
+    @property
+    def pieces(self) -> tuple[messages.Piece, ...]:
+        return self.bodies.pieces if self.bodies else ()
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -38,10 +45,6 @@ class Segment(msgspec.Struct, frozen=True):
     exchange: Exchange
     stage: Stage
     seconds: float
-
-
-def exchange(call: Call, payload: Payload | None) -> Exchange:
-    return Exchange(call, payload, messages.asked(payload))
 
 
 def segments(exchanges: Iterable[Exchange]) -> Iterator[Segment]:
@@ -87,5 +90,5 @@ def _gap(before: Exchange) -> Stage:
         return Stage.OTHER
     if before.asked or call.finish_reason == "tool_calls":
         return Stage.TOOLS
-    answered = before.payload is not None and before.payload.response is not None
+    answered = before.bodies is not None and before.bodies.answered
     return Stage.CUSTOMER if answered or call.finish_reason in ANSWERED else Stage.OTHER

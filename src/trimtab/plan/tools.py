@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from trimtab.plan import messages
+from trimtab.plan.evidence import shown
 from trimtab.plan.timeline import Exchange, Segment, Stage
 
 HANDOFF = "transfer_to_"
@@ -52,7 +52,7 @@ def uses(sessions: Mapping[str, list[Exchange]], paths: list[list[Segment]]) -> 
     total = counts.total()
     rows = [
         ToolUse(
-            tool=name,
+            tool=shown(name),
             calls=calls,
             share=calls / total,
             errors=errors[name],
@@ -74,15 +74,16 @@ def _results(session: list[Exchange]) -> tuple[Counter[str], Counter[str]]:
     context: Counter[str] = Counter()
     opened: dict[str, str] = {}
     for one in session:
-        if one.payload is not None:
-            request = one.payload.request
-            per_byte = one.call.usage.input_tokens / messages.size(request)
-            for call, result in messages.answered(request):
-                first = opened.pop(result.call_id, None)
-                name = call.name if call else first
-                if name is not None:
-                    context[name] += round(result.size * per_byte)
-                    errors[name] += first is not None and result.failed
+        if one.bodies is not None and one.bodies.size:
+            per_byte = one.call.usage.input_tokens / one.bodies.size
+            named = {call.id: call.name for piece in one.pieces for call in piece.calls}
+            for piece in one.pieces:
+                if piece.role == "tool":
+                    first = opened.pop(piece.call_id, None)
+                    name = named.get(piece.call_id) or first
+                    if name is not None:
+                        context[name] += round(piece.size * per_byte)
+                        errors[name] += first is not None and piece.failed
         opened.update((call.id, call.name) for call in one.asked)
     return errors, context
 
@@ -104,4 +105,4 @@ def handoffs(exchanges: Iterable[Exchange]) -> tuple[Handoff, ...]:
         for call in one.asked
         if call.name.startswith(HANDOFF)
     )
-    return tuple(Handoff(source, target, count) for (source, target), count in counts.most_common())
+    return tuple(Handoff(shown(source), shown(target), count) for (source, target), count in counts.most_common())

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from trimtab.errors import StoreError
 from trimtab.store import schema
-from trimtab.store.openai_jsonl import lines_of
+from trimtab.store.formats.openai import lines_of
 from trimtab.trace import Trace
 
 

@@ -166,7 +166,7 @@ def _without_private_keys(text: str) -> str:
 def scrub(record: Record, *, personal_data: bool = False) -> Record:
     """`record` as it may be written: its body, error and tags without secrets and, if `personal_data`, without what
     `store.personal` knows. The call's user and session stay: by them it is found, and erased."""
-    clean = _clean if personal_data else scrub_text
+    clean = masked if personal_data else scrub_text
     call, payload = record.call, record.payload
     error = clean(call.error) if call.error else call.error
     tags = {name: clean(value) for name, value in call.tags.items()}
@@ -175,7 +175,7 @@ def scrub(record: Record, *, personal_data: bool = False) -> Record:
     return Record(call, None if payload is None else _scrub_payload(payload, clean))
 
 
-def _clean(text: str) -> str:
+def masked(text: str) -> str:
     return personal.without(scrub_text(text))
 
 

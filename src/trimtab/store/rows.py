@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimtab.money import Usage
-from trimtab.trace import Call, EncodedPayload, EndState, Payload, Score, json_value
+from trimtab.trace import Call, EncodedPayload, EndState, Payload, Score, json_value, members
 
 COLUMNS = (
     *("id", "trace_id", "span_id", "parent_id", "started_ns", "duration_ms", "end_state"),
@@ -85,6 +85,11 @@ def payload_row(payload: Payload | EncodedPayload) -> tuple[str, bytes, bytes | 
 
 def payload_of(call_id: str, request: bytes, response: bytes | None) -> Payload:
     return Payload(call_id, _unpacked(request), None if response is None else _unpacked(response))
+
+
+def members_of(packed: bytes) -> dict[str, msgspec.Raw]:
+    """The members of a body as it lies in the store, with nothing in them decoded."""
+    return members(packed if packed[:1] == b"{" else zlib.decompress(packed))
 
 
 def score_row(trace_id: str, score: Score, given_ns: int) -> tuple[str, str, str, float, int]:

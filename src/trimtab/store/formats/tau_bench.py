@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from trimtab.errors import FormatError
-from trimtab.money import PriceTable
-from trimtab.store.openai_jsonl import check, check_scores, usage_of
-from trimtab.trace import Call, EndState, Payload, Record, Score
+from trimtab.store.formats.drafting import Draft, check_scores, taken
+from trimtab.store.formats.reading import Format, Reader, Reading, Taken
+from trimtab.trace import EndState, Score, members
 
 # The benchmark's policy says "the current time is 2024-05-15 15:00:00 EST"; tasks begin four minutes apart.
 _START_NS = 1_715_803_200 * 10**9
@@ -34,18 +34,13 @@ class Trajectory(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(Trajectory)
 
 
-def records_of(text: bytes, stem: str, prices: PriceTable) -> tuple[list[Record], tuple[Score, ...]]:
-    """The calls of one trajectory and its reward as a score.
+def _reader(reading: Reading) -> Reader:
+    """Takes one trajectory; the reading's stem is the file's name: 'gpt-4o-airline' says model gpt-4o and domain
+    airline. Ids come from the trajectory's content, so a second import, also of a renamed file, adds nothing."""
+    return lambda text, number: _calls(_DECODER.decode(text), reading)
 
-    `stem` is the file's name without its end: 'gpt-4o-airline' says model gpt-4o and domain airline. Ids come from
-    the trajectory's content, so a second import, also of a renamed file, adds nothing.
-    """
-    try:
-        trajectory = _DECODER.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise FormatError(f"not a trajectory: {error}") from error
-    except RecursionError as error:
-        raise FormatError("nested too deeply") from error
+
+def _calls(trajectory: Trajectory, reading: Reading) -> list[Taken]:
     scores = (Score("reward", trajectory.reward, "tau-bench"),)
     check_scores(scores)
     if not (0 <= trajectory.task_id < 10**6 and 0 <= trajectory.trial < 10**6):
@@ -55,53 +50,43 @@ def records_of(text: bytes, stem: str, prices: PriceTable) -> tuple[list[Record]
     spoken = [index for index, message in enumerate(trajectory.traj) if message.get("role") == "assistant"]
     if not spoken:
         raise FormatError("the trajectory has no assistant message")
-    records = [_record(trajectory, trace_id, index, (number, stem), prices) for number, index in enumerate(spoken)]
-    return records, scores
+    calls = [_draft(trajectory, trace_id, index, number, reading.stem) for number, index in enumerate(spoken)]
+    calls[0].scores = scores
+    return [taken(draft, reading) for draft in calls]
 
 
-def _record(trajectory: Trajectory, trace_id: str, index: int, place: tuple[int, str], prices: PriceTable) -> Record:
+def _draft(trajectory: Trajectory, trace_id: str, index: int, number: int, stem: str) -> Draft:
     """The call whose answer is message `index`, and whose request is every message before it."""
-    number, stem = place
     model, domain = _names(stem)
     message = trajectory.traj[index]
     reason = "tool_calls" if message.get("tool_calls") else "stop"
+    answer = {"index": 0, "message": message, "finish_reason": reason}
     request = {"model": model, "messages": trajectory.traj[:index]}
-    response = {
-        "object": "chat.completion",
-        "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-    }
-    usage, _ = usage_of(request, response)
-    cost = prices.cost(model, usage)
-    started = _START_NS + trajectory.task_id * _TASK_NS + trajectory.trial * _TRIAL_NS + number * _CALL_NS
-    call = Call(
+    response = {"object": "chat.completion", "model": model, "choices": [answer]}
+    return Draft(
+        source="tau-bench",
+        text=b"",
         id=f"{trace_id[:24]}-{number:04d}",
         trace_id=trace_id,
         span_id=hashlib.sha256(f"{trace_id}/{number}".encode()).hexdigest()[:16],
-        started_ns=started,
-        duration_ms=0.0,
+        started_ns=_START_NS + trajectory.task_id * _TASK_NS + trajectory.trial * _TRIAL_NS + number * _CALL_NS,
         end=EndState.COMPLETE,
         workflow=f"tau-bench-{domain}" if domain else "tau-bench",
         agent=domain or "agent",
         session=trace_id,
         # The trials of one task are one cluster for every statistic.
-        tags={
-            "source": "tau-bench",
-            "task": str(trajectory.task_id),
-            "trial": str(trajectory.trial),
-            "times": "made up",
-        },
+        tags={"task": str(trajectory.task_id), "trial": str(trajectory.trial), "times": "made up"},
         request_model=model,
         response_model=model,
         finish_reason=reason,
-        usage=usage,
-        cost_nanodollars=cost.nanodollars if cost else None,
-        price_table=cost.table if cost else "",
+        request=members(msgspec.json.encode(request)),
+        response=members(msgspec.json.encode(response)),
     )
-    check(call)
-    return Record(call, Payload(call.id, request, response))
 
 
 def _names(stem: str) -> tuple[str, str]:
     model, _, domain = stem.rpartition("-")
     return (model, domain) if domain in _DOMAINS else ("", "")
+
+
+FORMAT = Format("tau-bench", lambda names: "traj" in names, _reader)
