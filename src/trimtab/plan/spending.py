@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from trimtab.gateway.trial import SHADOW
 from trimtab.plan import messages
 from trimtab.plan.timeline import Exchange
 from trimtab.stats.quantiles import quantile
@@ -135,8 +136,8 @@ def failures(calls: list[Call]) -> tuple[EndUse, ...]:
 
 
 def saved(calls: Iterable[Call]) -> Saved:
-    """What kept answers saved, by the tags of the calls."""
-    known = list(calls)
+    """What kept answers saved, by the tags of the calls. What a rollout asked a second time saved nobody anything."""
+    known = [call for call in calls if SHADOW not in call.tags]
     hits = [call for call in known if call.tags.get(CACHE_TAG) == "hit"]
     priced = [call for call in hits if SAVED_TAG in call.tags]
     return Saved(

@@ -286,7 +286,7 @@ class Entries:
         marks = ",".join("?" * len(ids))
         with self._tables.read() as run:
             rows = run.execute(
-                "SELECT e.id, e.answer, e.question, a.tried, a.same, e.partition FROM entries e JOIN answers a"
+                "SELECT e.id, e.answer, e.question, a.tried, a.same, e.partition FROM entries e JOIN answers a INDEXED BY answers_live"
                 f" ON a.id = e.answer WHERE e.id IN ({marks}) AND {_LIVE}",
                 (*ids, self._clock()),
             ).fetchall()

@@ -111,6 +111,7 @@ class Tiers:
         routes = Routes(self._folder, setting, self._options.seed, its.dims, self._state)
         self._comparator = Comparator(its.embed)
         self._semantic = Semantic(its, entries, routes)
+        its.warm()
 
     def same(self, fresh: Kept, held: Kept | None) -> bool | None:
         """Whether both say the same; None where that cannot be told."""
