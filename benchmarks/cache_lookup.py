@@ -152,7 +152,10 @@ def main() -> int:
             rows.append(large(embed, real, count, asked, args.graphs))
     if args.json:
         args.json.write_text(json.dumps([dict(zip(HEADS, each, strict=True)) for each in rows], indent=1))
-    notes = f"{ASKED} real questions that are not held, one at a time, one thread, real-time priority (other jobs run on the two cores); MiniLM in INT8."
+    notes = (
+        f"{ASKED} real questions that are not held, one at a time, one thread, real-time priority; MiniLM in INT8. "
+        "Other jobs ran on the two cores."
+    )
     if args.publish:
         results.publish("cache, look-up", HEADS, rows, notes)
     else:

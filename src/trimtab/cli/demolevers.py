@@ -23,8 +23,8 @@ from trimtab.store.traces import TraceReader
 from trimtab.ui import demo, proving
 
 FULL = "full"
-# How many customers come in a stage, the first ones divided by this.
-SHARES = {"shadow": 15, "canary": 1.5, "full": 2}
+# How many customers come in a stage (at most, in the canary): those of the beginning divided by this.
+SHARES = {"shadow": 15, "canary": 0.5, "full": 2}
 _HITS = re.compile(r'^trimtab_cache_calls_total\{state="hit"\} (\S+)$', re.MULTILINE)
 _SAVED = re.compile(r"^trimtab_cache_saved_usd_total (\S+)$", re.MULTILINE)
 

@@ -54,7 +54,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-
 class Tables:
     """A connection to change the file below `folder` and one to read it; any thread may use them, one at a time."""
 
