@@ -7,6 +7,7 @@ it; the turns of the event loop are in CPU time, so that they are not.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import http.client
@@ -20,13 +21,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import results
 from tests.gateway.upstream import FakeUpstream, Script, answer
 from tests.levers.cache.requests import chat, completion, read, request
 
 from trimtab.deployment import StepSpec
 from trimtab.gateway.chain import Reply, fold
 from trimtab.gateway.process import GatewayProcess
+from trimtab.gateway.trial import SHADOW
 from trimtab.levers.cache import serve
+from trimtab.store.traces import TraceReader
+from trimtab.trace import CACHE_TAG, SAVED_MS_TAG
 
 CONFIG = """
 endpoints = [{{ name = "e", url = "{url}", model = "m", price = "gpt-4o" }}]
@@ -154,13 +159,44 @@ def main(n: int) -> dict[str, dict[str, float]]:
         }
 
 
-if __name__ == "__main__":
-    found = main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
-    print(json.dumps(found, indent=1))
-    bars = {
-        "a hit costs at most 1/50 of its call": found["hits"]["hit_ms"] <= found["hits"]["call_ms"] / 50,
-        "a miss loses at most 5 ms": found["misses"]["lost_ms"] <= 5,
-        "a turn of the event loop takes at most 2 ms": found["turns"]["p999_ms"] <= 2,
+def demo(store: Path) -> dict[str, float]:
+    """The hits recorded in the store of a demo, beside the calls they stood for."""
+    calls = [call for trace in TraceReader(store).scan(bodies=False) for call in trace.calls]
+    kept = [call for call in calls if call.tags.get(CACHE_TAG) == "hit" and SHADOW not in call.tags]
+    return {
+        "hits": len(kept),
+        "hit_ms": statistics.median(call.duration_ms for call in kept),
+        "call_ms": statistics.median(float(call.tags.get(SAVED_MS_TAG, "nan")) for call in kept),
     }
-    for text, held in bars.items():
-        print("holds " if held else "FAILS ", text)
+
+
+def rows(found: dict[str, dict[str, float]]) -> list[list[str]]:
+    """Bars beside what was measured."""
+    made = []
+    for name, what in (("hits", "an exact hit, its call 300 ms"), ("demo", "a hit in the demo")):
+        if name in found:
+            its = found[name]
+            part = its["call_ms"] / its["hit_ms"]
+            shown = f"1/{part:.1f}: {its['hit_ms']:.2f} ms for {its['call_ms']:.1f} ms, {its['hits']:.0f} hits"
+            made.append([what, "≤ 1/50 of its call", shown, "holds" if part >= 50 else "falls short"])
+    lost, turn = found["misses"]["lost_ms"], found["turns"]["p999_ms"]
+    made.append(["a miss loses", "≤ 5 ms", f"{lost:.2f} ms", "holds" if lost <= 5 else "falls short"])
+    longest = f"{turn:.2f} ms of CPU at the 99.9th percentile, {found['turns']['longest_ms']:.2f} at most"
+    made.append(["a turn of the event loop", "≤ 2 ms", longest, "holds" if turn <= 2 else "falls short"])
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("n", type=int, nargs="?", default=200, help="requests of each kind")
+    parser.add_argument("--demo", type=Path, metavar="STORE", help="also the hits recorded there")
+    parser.add_argument("--publish", action="store_true", help="append the table to RESULTS.md")
+    args = parser.parse_args()
+    found = main(args.n) | ({"demo": demo(args.demo)} if args.demo else {})
+    heads, table = ("case", "must be", "measured", "verdict"), rows(found)
+    if args.publish:
+        note = "Gateway, model server and client at real-time priority; one request at a time."
+        results.publish("cache, in the gateway", heads, table, note)
+    else:
+        print("\n".join(" | ".join(row) for row in (heads, *table)))
+    sys.exit(any(row[-1] == "falls short" for row in table))

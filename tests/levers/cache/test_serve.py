@@ -84,6 +84,35 @@ def test_a_key_never_hits_what_another_key_stored(tmp_path):
     run(tmp_path, scene)
 
 
+def test_tenants_share_only_what_enough_of_them_were_given(tmp_path):
+    async def asks(bench, tenant, **more):
+        return await bench.ask(tags={"tenant": tenant}, **more)
+
+    async def scene(bench):
+        # The same words from upstream each time, so that the tenants are given one answer.
+        for tenant in ("a", "b"):
+            assert await asks(bench, tenant) == "At nine."
+            assert bench.last.cache == "miss"
+        assert await asks(bench, "c") == "At nine."
+        assert (bench.last.cache, len(bench.upstream.asked)) == ("hit", 2)
+        assert bench.last.marks["trimtab.cache_tier"] == "shared"
+        for other in ({"body": chat("And on Mondays?")}, {"body": chat(system="You sell boats.")}):
+            await asks(bench, "c", **other)
+            assert bench.last.cache == "miss"
+        await bench.ask(tags={"tenant": "d", "trust": "high"})
+        assert bench.last.cache == "miss"
+
+    upstream = Upstream(say=lambda body, number: completion("At nine."))
+    run(tmp_path / "shared", scene, upstream=upstream, share_from=2)
+
+    async def apart(bench):
+        for tenant in ("a", "b", "c"):
+            await asks(bench, tenant)
+            assert bench.last.cache == "miss"
+
+    run(tmp_path / "apart", apart)
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -154,6 +154,17 @@ class Entries:
             wanted *= 4
         return []
 
+    def vectors(self, entries: Sequence[int]) -> dict[int, np.ndarray]:
+        """[dims] float32 by entry, of those that are there."""
+        import numpy as np
+
+        marks = ",".join("?" * len(entries))
+        with self._tables.read() as run:
+            rows = run.execute(
+                f"SELECT entry, vector FROM vectors WHERE encoder = ? AND entry IN ({marks})", (self._encoder, *entries)
+            ).fetchall()
+        return {entry: np.frombuffer(vector, "<f2").astype(np.float32) for entry, vector in rows}
+
     def answer(self, group: int) -> Answer | None:
         """What `group` serves, if it is live."""
         with self._tables.read() as run:
@@ -286,8 +297,8 @@ class Entries:
         marks = ",".join("?" * len(ids))
         with self._tables.read() as run:
             rows = run.execute(
-                "SELECT e.id, e.answer, e.question, a.tried, a.same, e.partition FROM entries e JOIN answers a"
-                f" ON a.id = e.answer WHERE e.id IN ({marks}) AND {_LIVE}",
+                "SELECT e.id, e.answer, e.question, a.tried, a.same, e.partition FROM entries e"
+                f" JOIN answers a INDEXED BY answers_live ON a.id = e.answer WHERE e.id IN ({marks}) AND {_LIVE}",
                 (*ids, self._clock()),
             ).fetchall()
         return {row[0]: row[1:] for row in rows}

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +32,20 @@ class Route:
         self._turn = threading.Lock()
         self._fitting = threading.Lock()
 
-    def decide(
-        self, asked: str, vector: np.ndarray, near: Sequence[Candidate], embed: Callable[[str], np.ndarray]
-    ) -> Choice:
-        """As the policy's. Groups that another process or an earlier run stored are made known to it first."""
-        strange = [each for each in near if each.group not in self.policy.slots]
-        vectors = [embed(each.question) for each in strange]
+    def strange(self, near: Sequence[Candidate]) -> list[Candidate]:
+        """Those of groups that another process or an earlier run stored, and the policy never heard of."""
+        return [each for each in near if each.group not in self.policy.slots]
+
+    def meet(self, strange: Sequence[Candidate], vectors: Mapping[int, np.ndarray]) -> None:
+        """Make groups known to the policy, by the vectors of their entries; one that has none is no candidate."""
         with self._turn:
-            for each, its in zip(strange, vectors, strict=True):
-                self.policy.store(each.group, its, each.question)
+            for each in strange:
+                if each.entry in vectors:
+                    self.policy.store(each.group, vectors[each.entry], each.question)
+
+    def decide(self, asked: str, vector: np.ndarray, near: Sequence[Candidate]) -> Choice:
+        """As the policy's; KeyError for a group that it never heard of."""
+        with self._turn:
             return self.policy.decide(asked, vector, near)
 
     def learn(self, choice: Choice, groups: Sequence[int], same: Sequence[bool | None]) -> Lesson:

@@ -111,6 +111,7 @@ class Tiers:
         routes = Routes(self._folder, setting, self._options.seed, its.dims, self._state)
         self._comparator = Comparator(its.embed)
         self._semantic = Semantic(its, entries, routes)
+        its.warm()
 
     def same(self, fresh: Kept, held: Kept | None) -> bool | None:
         """Whether both say the same; None where that cannot be told."""
@@ -157,7 +158,11 @@ class Tiers:
         found = semantic.entries.candidates(asked.partition.digest, vector, NEAR)
         near = [Candidate(each.entry, each.group, each.question, each.cosine) for each in found]
         route = semantic.routes.of(name)
-        choice = route.decide(text, vector, near, lambda question: semantic.encoder.embed([question])[0])
+        if strange := route.strange(near):
+            route.meet(strange, semantic.entries.vectors([each.entry for each in strange]))
+            gone = {each.entry for each in route.strange(strange)}
+            near = [each for each in near if each.entry not in gone]
+        choice = route.decide(text, vector, near)
         compare = tuple((near[place].entry, near[place].group) for place in choice.compare)
         looked = Near(route, choice, vector, compare, tuple(near[place].question for place in choice.compare))
         served = next((each for each in near if each.entry == choice.entry), None)
