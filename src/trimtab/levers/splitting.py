@@ -16,7 +16,17 @@ FIT = 0.7
 def is_fit(trace: Trace) -> bool:
     """Whether a lever may learn from it."""
     session = next((call.session for call in trace.calls if call.session), "")
-    return share_of(f"fit split {session or trace.id}") < FIT
+    return fits(session or trace.id)
+
+
+def fits(cluster: str) -> bool:
+    """As `is_fit`, by the session, or by the trace's id where it has none."""
+    return share_of(f"fit split {cluster}") < FIT
+
+
+def calibrates(cluster: str) -> bool:
+    """Of what is held out, the half that a cut-off may be set on; the other half judges it."""
+    return share_of(f"calibration split {cluster}") < 0.5
 
 
 def fit(traces: Iterable[Trace]) -> Iterator[Trace]:
