@@ -10,8 +10,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     A step takes `rows` rows of `width` tokens. The learning rate warms up for `warmup` steps, stays, and falls linearly
     to 0 over the last `decay` share of `steps`. Between the two shares `rare` of the steps, sessions with a rare move
-    come several times as often as in the traffic. From the share `distil` of the steps on, the student learns the logits
-    of the model `teacher` beside the tokens.
+    come several times as often as in the traffic. From the share `distil` of the steps on, the student also learns the
+    logits of the model `teacher`.
     """
 
     name: str
