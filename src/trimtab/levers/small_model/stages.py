@@ -21,6 +21,7 @@ from trimtab.levers.small_model.tokens import Codec, Line, check, lines
 from trimtab.store import schema
 
 RECORD = "stages.json"
+ONE_THREAD = 30_000_000  # parameters
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -37,10 +38,19 @@ def run(
 ) -> tuple[Path, list[Measured]]:
     """(checkpoint folder, the stages): the folder is the caller's to move. ModelError, ConfigError, DiskFull."""
     require("tune", "torch", "transformers", "tokenizers")
+    import torch
+
     work = store / "small_model" / _name(data, its)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        return _Run(data, its, work, say or _to_stderr).finish()
+        run = _Run(data, its, work, say or _to_stderr)
+        # Of so small matrices a second thread takes more than it gives.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1 if run.parameters < ONE_THREAD else threads)
+        try:
+            return run.finish()
+        finally:
+            torch.set_num_threads(threads)
     except OSError as error:
         raise schema.refusal(error, work) from error
     except RuntimeError as error:
@@ -78,7 +88,8 @@ class _Run:
         self.preferences = [self.codec.preference(pair) for pair in data.pairs]
         self.teacher = beginning.teacher_of(its, self.model) if set(its.stages) & set(NEEDS_TEACHER) else None
         check(self.lines[:1], self.codec)
-        _room(work, sum(p.numel() for p in self.model.parameters()) * 4)
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        _room(work, self.parameters * 4)
 
     def finish(self) -> tuple[Path, list[Measured]]:
         stages = _named(self.its.stages)
