@@ -200,7 +200,7 @@ def preferences(args: argparse.Namespace) -> list[Row]:
 
 def _pairs(start: Path, sessions: int, steps: int) -> tuple[prepare.Prepared, options.Options]:
     its = options.read({**COMMON, "base": str(start), "stages": ["dpo"], "steps": {"dpo": steps},
-                        "learning_rate": {"dpo": 3e-5}, "beta": 0.1})  # fmt: skip
+                        "learning_rate": {"dpo": 2e-4}, "beta": 0.1})  # fmt: skip
     pairs = list(negatives.pairs("train", sessions, 61))
     forbidden = [pair for pair in pairs if pair.kind == "forbidden"]
     others = [pair for pair in pairs if pair.kind != "forbidden"]

@@ -109,10 +109,9 @@ def text_of(message: Message) -> str:
     """The words of a message, then one line for each tool that it calls."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in objects(content))
     lines = [str(content)] if content else []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
+    for function in _functions(message):
         lines.append(f"{function.get('name')} {function.get('arguments')}")
     return "\n".join(lines)
 
@@ -120,14 +119,24 @@ def text_of(message: Message) -> str:
 def calls_of(message: Message) -> list[tuple[str, Any]]:
     """(name, arguments) of each tool call; arguments decoded where they are JSON, else their text."""
     found = []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
+    for function in _functions(message):
         given = function.get("arguments")
         if isinstance(given, str):
             with contextlib.suppress(ValueError, RecursionError):
                 given = json.loads(given or "{}")
         found.append((str(function.get("name") or ""), given))
     return found
+
+
+def _functions(message: Message) -> list[dict[str, Any]]:
+    return [
+        held if isinstance(held := call.get("function"), dict) else {} for call in objects(message.get("tool_calls"))
+    ]
+
+
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in a list from outside; none where it is no list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def same_start(longer: Sequence[Message], shorter: Sequence[Message]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.data.conversation import Conversation, Funnel, Message, calls_of, same_start
+from trimtab.data.conversation import Conversation, Funnel, Message, calls_of, objects, same_start
 from trimtab.store import personal, redaction
 from trimtab.trace import CACHE_TAG, Call, EndState, Payload, Trace
 
@@ -64,7 +64,7 @@ def _read(call: Call, payload: Payload | None, scores: dict[str, float]) -> Conv
     if payload is None or payload.response is None:
         return "no bodies"
     messages, answer = payload.request.get("messages"), _answer(payload.response)
-    if not isinstance(messages, list) or not messages or not all(isinstance(each, dict) for each in messages):
+    if not objects(messages) or len(objects(messages)) != len(messages):
         return "another dialect"
     if answer is None:
         return "answer cut or empty"
@@ -73,7 +73,7 @@ def _read(call: Call, payload: Payload | None, scores: dict[str, float]) -> Conv
         return fault
     return Conversation(
         messages=[*messages, answer],
-        tools=tools if isinstance(tools, list) else [],
+        tools=objects(tools),
         taught=(len(messages),),
         session=call.session or call.trace_id,
         agent=call.agent,
@@ -85,25 +85,26 @@ def _read(call: Call, payload: Payload | None, scores: dict[str, float]) -> Conv
 
 
 def _answer(response: Mapping[str, Any]) -> Message | None:
-    choices = response.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict) or choice.get("finish_reason") not in _ENDS:
+    choice = next(iter(objects(response.get("choices"))), {})
+    message = choice.get("message")
+    if not isinstance(message, dict) or str(choice.get("finish_reason")) not in _ENDS:
         return None
-    calls = message.get("tool_calls")
-    if not (message.get("content") or calls):
+    given, content = message.get("tool_calls") or [], message.get("content") or ""
+    calls = objects(given)
+    if not (content or calls) or not isinstance(content, str) or not isinstance(given, list) or len(calls) < len(given):
         return None
     # A content of null and one of "" are the same to say; the former upsets templates.
-    return {"role": "assistant", "content": message.get("content") or "", **({"tool_calls": calls} if calls else {})}
+    return {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
 
 
 def malformed(answer: Message, tools: Any) -> str | None:
     """Why no model should learn these tool calls: an unknown tool, no JSON, a null or an unknown argument."""
-    known = {}
-    for tool in tools if isinstance(tools, list) else ():
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict):
-            known[function.get("name")] = (function.get("parameters") or {}).get("properties") or {}
+    known: dict[str, Any] = {}
+    for tool in objects(tools):
+        if isinstance(function := tool.get("function"), dict):
+            parameters = function.get("parameters")
+            held = parameters.get("properties") if isinstance(parameters, dict) else None
+            known[str(function.get("name"))] = held if isinstance(held, dict) else {}
     for name, given in calls_of(answer):
         if known and name not in known:
             return "calls a tool that was not offered"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,13 @@ class Acts(msgspec.Struct, frozen=True):
         return name.startswith(self.handoffs)
 
 
+class Chance(NamedTuple):
+    """What wrong answers are drawn with, and from."""
+
+    draw: random.Random
+    pool: Mapping[str, Sequence[str]]
+
+
 def pairs(
     found: Iterable[Conversation], acts: Acts, funnel: Funnel, seed: int = 0, validator: Validator | None = None
 ) -> list[Pair]:
@@ -40,8 +47,10 @@ def pairs(
     made: list[Pair] = []
     why: dict[str, int] = {}
     came = 0
-    for each in found:
-        for pair in candidates(each, acts, seed):
+    held = list(found)
+    pool = values(held)
+    for each in held:
+        for pair in candidates(each, acts, seed, pool):
             came += 1
             wrong = "" if validator is None else validator(_read(each, pair), pair.rejected)
             if wrong is None:
@@ -56,14 +65,28 @@ def _read(each: Conversation, pair: Pair) -> Conversation:
     return msgspec.structs.replace(each, messages=pair.messages, taught=())
 
 
-def candidates(each: Conversation, acts: Acts, seed: int = 0) -> Iterator[Pair]:
-    """What might wrongly have been said instead of each taught answer, unchecked."""
+def values(found: Iterable[Conversation]) -> dict[str, list[str]]:
+    """Every text that was ever given for an argument, by the argument's name."""
+    pool: dict[str, set[str]] = {}
+    for each in found:
+        for place in each.taught:
+            for _, given in calls_of(each.messages[place]):
+                for name, value in given.items() if isinstance(given, dict) else ():
+                    if isinstance(value, str):
+                        pool.setdefault(name, set()).add(value)
+    return {name: sorted(held) for name, held in pool.items()}
+
+
+def candidates(
+    each: Conversation, acts: Acts, seed: int = 0, pool: Mapping[str, Sequence[str]] | None = None
+) -> Iterator[Pair]:
+    """What might wrongly have been said instead of each taught answer, unchecked. `pool`: other values of arguments."""
     chance = random.Random(f"{seed} {each.digest}")
     for place in each.taught:
         chosen, before = each.messages[place], each.messages[:place]
         calls = calls_of(chosen)
         if calls:
-            rejected = _for_call(each, place, calls[0], acts, chance)
+            rejected = _for_call(each, place, calls[0], acts, Chance(chance, pool or {}))
         else:
             rejected = [(FORBIDDEN, call) for call in _forbidden(each, place, acts)]
         for kind, message in rejected:
@@ -74,7 +97,7 @@ def candidates(each: Conversation, acts: Acts, seed: int = 0) -> Iterator[Pair]:
 
 
 def _for_call(
-    each: Conversation, place: int, call: tuple[str, Any], acts: Acts, chance: random.Random
+    each: Conversation, place: int, call: tuple[str, Any], acts: Acts, chance: Chance
 ) -> list[tuple[str, Message]]:
     name, given = call
     if not isinstance(given, dict):
@@ -91,40 +114,48 @@ def _for_call(
     return found
 
 
-def _other_tool(tools: Sequence[dict[str, Any]], name: str, acts: Acts, chance: random.Random) -> str:
+def _other_tool(tools: Sequence[dict[str, Any]], name: str, acts: Acts, chance: Chance) -> str:
     """Of the same sort where there is one: another hand-off for a hand-off."""
-    names = [str((tool.get("function") or {}).get("name")) for tool in tools]
+    names = list(_known(tools))
     others = [other for other in names if other != name]
     alike = [other for other in others if acts.hands_off(other) == acts.hands_off(name)]
-    return chance.choice(alike or others) if others else ""
+    return chance.draw.choice(alike or others) if others else ""
 
 
 def _fitting(tools: Sequence[dict[str, Any]], name: str, given: dict[str, Any]) -> dict[str, Any]:
     """What of `given` the tool `name` takes."""
+    return {key: value for key, value in given.items() if key in _known(tools).get(name, {})}
+
+
+def _known(tools: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each tool's arguments."""
+    found = {}
     for tool in tools:
-        function = tool.get("function") or {}
-        if function.get("name") == name:
-            known = (function.get("parameters") or {}).get("properties") or {}
-            return {key: value for key, value in given.items() if key in known}
-    return {}
+        if isinstance(function := tool.get("function"), dict):
+            parameters = function.get("parameters")
+            held = parameters.get("properties") if isinstance(parameters, dict) else None
+            found[str(function.get("name"))] = held if isinstance(held, dict) else {}
+    return found
 
 
-def _changed(given: dict[str, Any], before: Sequence[Message], chance: random.Random) -> dict[str, Any]:
-    """One argument with another value of its form: one that was said before, else with a digit changed; {} if none."""
+def _changed(given: dict[str, Any], before: Sequence[Message], chance: Chance) -> dict[str, Any]:
+    """One argument with another value: one of its form that was said before, else one that the argument had elsewhere,
+    else with a digit changed; {} if none."""
     keys = sorted(key for key, value in given.items() if isinstance(value, str | int) and not isinstance(value, bool))
     if not keys:
         return {}
-    key = chance.choice(keys)
+    key = chance.draw.choice(keys)
     value = given[key]
     said = {word for message in before if message.get("role") != "system" for word in _TOKEN.findall(text_of(message))}
     alike = sorted(word for word in said if _form(word) == _form(str(value)) and word != str(value))
+    alike = alike or [other for other in chance.pool.get(key, ()) if other != value]
     if isinstance(value, str) and alike:
-        return {**given, key: chance.choice(alike)}
+        return {**given, key: chance.draw.choice(alike)}
     digits = [at for at, char in enumerate(str(value)) if char.isdigit()]
     if not digits:
         return {}
-    at = chance.choice(digits)
-    other = chance.choice([digit for digit in "123456789" if digit != str(value)[at]])
+    at = chance.draw.choice(digits)
+    other = chance.draw.choice([digit for digit in "123456789" if digit != str(value)[at]])
     text = str(value)[:at] + other + str(value)[at + 1 :]
     return {**given, key: type(value)(text)}
 
