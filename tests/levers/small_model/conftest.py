@@ -10,7 +10,7 @@ def tiny():
     return {
         "licences": {"*": "own"},
         "kind": "generate",
-        "steps": {"sft": 4, "dpo": 2, "distil": 2, "onpolicy": 1, "cpt": 2},
+        "steps": {"sft": 4, "dpo": 1, "distil": 1, "onpolicy": 1, "cpt": 1},
         "tokens": 256,
         "shape": {"hidden": 32, "layers": 2, "heads": 1, "head_dim": 32, "intermediate": 64, "vocabulary": 400},
         "acts": ["book"],
