@@ -45,7 +45,7 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module", params=LEVERS)
 def built(request, store):
     """A lever, its forecast on all traces, and its artefact."""
-    lever = finding.lever(request.param, {})
+    lever = finding.lever(request.param, getattr(finding.lab(request.param), "TRIAL", {}))
     estimate = lever.estimate(TraceReader(store).scan(), shipped_prices())
     return lever, estimate, lever.build(TraceReader(store).scan(), store)
 

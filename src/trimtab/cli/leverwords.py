@@ -22,8 +22,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="default: trimtab.toml, where there is one")
     text = "an option of the lever's step, as in TOML: alpha=0.02; may be given several times"
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help=text)
-    for name in ("workflow", "agent"):
-        parser.add_argument(f"--{name}", help=f"only traces with a call of this {name}")
+    parser.add_argument("--workflow", help="only traces with a call of this workflow")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--agent", help="only traces with a call of this agent; a lever that can be is built for it alone"
+    )
+    which.add_argument("--all", action="store_true", help="every agent, as without --agent")
     parser.add_argument("--since", metavar="AGE", help="only traces with a call since then, such as 30m, 2h or 7d")
 
 
@@ -39,7 +43,7 @@ def lever(args: argparse.Namespace) -> Lever:
         given = tomllib.loads("\n".join(args.option))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"an --option is no TOML ({error}): write name=value, texts in quotes") from error
-    return finding.lever(args.lever, {**held, **given})
+    return finding.lever(args.lever, {**held, **given}, args.agent)
 
 
 def traces(args: argparse.Namespace) -> Iterable[Trace]:

@@ -155,3 +155,9 @@ def _call(call: Any) -> tuple[str, str]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list | tuple) else []
+
+
+def asked_in(request: Mapping[str, Any]) -> str:
+    """What `Example.asked` would be of a request that is not answered yet."""
+    _, turns = _parted(request)
+    return turns[-1] if turns else ""

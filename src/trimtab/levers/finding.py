@@ -1,7 +1,8 @@
 """Finding levers: built-in ones by their folder here, others by an entry point. Knows none of them by name.
 
 A lever's folder has `lab.py` with `make(options) -> Lever`; where it is a step, `serve.py` with `make(spec, folder)`;
-where it has commands of its own, `commands.py` with `add(parser)` and a line `SUMMARY`.
+where it has commands of its own, `commands.py` with `add(parser)` and a line `SUMMARY`. A lab that can be narrowed to
+one agent has `narrowed(options, agent) -> options`.
 """
 
 from __future__ import annotations
@@ -26,14 +27,21 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(own | {entry.name for entry in importlib.metadata.entry_points(group=_GROUP)}))
 
 
-def lever(name: str, options: Mapping[str, Any]) -> Lever:
-    """The lever `name` with its `options`; ConfigError where there is none or an option is wrong."""
-    if (_HERE / name / "lab.py").is_file() and name.isidentifier():
-        module = importlib.import_module(f"trimtab.levers.{name}.lab")
-    else:
-        module = _installed(name)
+def lever(name: str, options: Mapping[str, Any], agent: str | None = None) -> Lever:
+    """The lever `name` with its `options`, for one `agent` where it can be; ConfigError where there is none or an
+    option is wrong."""
+    module = lab(name)
+    if agent and hasattr(module, "narrowed"):
+        options = module.narrowed(options, agent)
     found: Lever = module.make(options)
     return found
+
+
+def lab(name: str) -> ModuleType:
+    """The heavy half of the lever `name`; ConfigError where there is none."""
+    if (_HERE / name / "lab.py").is_file() and name.isidentifier():
+        return importlib.import_module(f"trimtab.levers.{name}.lab")
+    return _installed(name)
 
 
 def with_commands() -> dict[str, str]:

@@ -29,30 +29,45 @@ class Row(msgspec.Struct):
     labels: list[int]
 
 
+class Part(msgspec.Struct):
+    """Part of a session as tokens: its first `head` are the same for all of `agent`'s."""
+
+    agent: str
+    head: int
+    ids: list[int]
+    labels: list[int]
+
+
 def rows(examples: Iterable[Example], tokenizer: Tokenizer, width: int) -> Iterator[Row]:
     """Rows of at most `width` tokens, in the order in which they fill up; a longer example has a row of its own."""
-    open_rows: dict[str, Row] = {}
+    return filled(_parts(examples, tokenizer), width)
+
+
+def _parts(examples: Iterable[Example], tokenizer: Tokenizer) -> Iterator[Part]:
     heads: dict[str, int] = {}
     for example in examples:
         ids, mask = encode(tokenizer, example.text)
         if example.agent not in heads:
             heads[example.agent] = len(tokenizer.encode(example.head, add_special_tokens=False).ids)
-        head = heads[example.agent]
-        row = open_rows.get(example.agent)
-        if row is None or len(row.ids) + len(ids) - head > width:
+        labels = [token if counted else -100 for token, counted in zip(ids, mask, strict=True)]
+        yield Part(example.agent, heads[example.agent], ids, labels)
+
+
+def filled(parts: Iterable[Part], width: int) -> Iterator[Row]:
+    """The same for parts of any origin."""
+    open_rows: dict[str, Row] = {}
+    for part in parts:
+        head, row = part.head, open_rows.get(part.agent)
+        if row is None or len(row.ids) + len(part.ids) - head > width:
             if row is not None:
                 yield row
-            row = Row(ids[:head], list(range(head)), [0] * head, [-100] * head)
-            open_rows[example.agent] = row
-        _append(row, ids[head:], mask[head:], head)
+            row = Row(part.ids[:head], list(range(head)), [0] * head, [-100] * head)
+            open_rows[part.agent] = row
+        row.parts += [row.parts[-1] + 1 if row.parts else 1] * (len(part.ids) - head)
+        row.ids += part.ids[head:]
+        row.positions += range(head, len(part.ids))
+        row.labels += part.labels[head:]
     yield from open_rows.values()
-
-
-def _append(row: Row, ids: list[int], mask: list[bool], head: int) -> None:
-    row.parts += [row.parts[-1] + 1] * len(ids)
-    row.ids += ids
-    row.positions += range(head, head + len(ids))
-    row.labels += [token if counted else -100 for token, counted in zip(ids, mask, strict=True)]
 
 
 def batch(chosen: list[Row], padding: int) -> dict[str, torch.Tensor]:

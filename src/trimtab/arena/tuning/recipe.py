@@ -10,7 +10,8 @@ class Recipe(msgspec.Struct, frozen=True):
 
     A step takes `rows` rows of `width` tokens. The learning rate warms up for `warmup` steps, stays, and falls linearly
     to 0 over the last `decay` share of `steps`. Between the two shares `rare` of the steps, sessions with a rare move
-    come several times as often as in the traffic.
+    come several times as often as in the traffic. From the share `distil` of the steps on, the student also learns the
+    logits of the model `teacher`.
     """
 
     name: str
@@ -30,6 +31,8 @@ class Recipe(msgspec.Struct, frozen=True):
     decay: float = 0.4
     rare: tuple[float, float] = (0.64, 0.86)
     seed: int = 1
+    teacher: str = ""
+    distil: float = 0.7
 
 
 RECIPES = {
@@ -53,7 +56,8 @@ RECIPES = {
             kv_heads=1,
             head_dim=64,
             intermediate=512,
-            steps=500,
+            steps=2700,
+            teacher="dealer-teacher",
         ),
     )
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.arena.tuning.corpus import Example, examples
+from trimtab.arena.tuning.distil import kl_loss, logits_of, teacher
 from trimtab.arena.tuning.model import build
 from trimtab.arena.tuning.pack import Row, batch, rows
 from trimtab.arena.tuning.recipe import RECIPES, Recipe
@@ -54,7 +55,7 @@ def train(recipe: Recipe, out: Path, steps: int | None = None) -> None:
     torch.manual_seed(recipe.seed)
     steps = steps or recipe.steps
     tokenizer = train_tokenizer((e.text for e in examples("train", TOKENIZER_SESSIONS, 9)), recipe.vocabulary)
-    run = Run(recipe, tokenizer, steps)
+    run = Run(recipe, tokenizer, steps, out.parent)
     print(f"{recipe.name}: {run.parameters / 1e6:.2f}M parameters, {steps} steps", flush=True)
     run.resume()
     while run.step < steps:
@@ -65,8 +66,9 @@ def train(recipe: Recipe, out: Path, steps: int | None = None) -> None:
 class Run:
     """One training run: model, optimisers, data and where it stands."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, steps: int) -> None:
-        self.recipe, self.tokenizer, self.steps = recipe, tokenizer, steps
+    def __init__(self, recipe: Recipe, tokenizer: Tokenizer, steps: int, models: Path = MODELS) -> None:
+        self.recipe, self.tokenizer, self.steps, self.models = recipe, tokenizer, steps, models
+        self._teacher: Any = None
         self.model = build(recipe, tokenizer)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         self.optimisers = optimisers(self.model, recipe.learning_rate)
@@ -86,7 +88,7 @@ class Run:
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.learning_rate * schedule(self.step, self.steps, self.recipe)
         chosen = next(self._rows)
-        loss = loss_of(self.model, batch(chosen, self.padding))
+        loss = loss_of(self.model, batch(chosen, self.padding), self._taught_by())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimiser in self.optimisers:
@@ -99,6 +101,14 @@ class Run:
             self._report(float(loss.detach()))
         if self.step % 200 == 0:
             self._checkpoint()
+
+    def _taught_by(self) -> Any:
+        """The teacher from the recipe's share of the steps on, None before."""
+        if not self.recipe.teacher or self.step < self.steps * self.recipe.distil:
+            return None
+        if self._teacher is None:
+            self._teacher = teacher(self.models / self.recipe.teacher)
+        return self._teacher
 
     def _report(self, loss: float) -> None:
         held_out, turns = evaluate(self.model, self._validation, self.padding, self.stop)
@@ -165,6 +175,7 @@ class Run:
             "counted_tokens": self.counted,
             "seed": self.recipe.seed,
             "rare": self.recipe.rare,
+            **({"teacher": self.recipe.teacher, "distil": self.recipe.distil} if self.recipe.teacher else {}),
             "torch": torch.__version__,
             "log": self.log,
         }
@@ -212,16 +223,21 @@ def validation(recipe: Recipe, tokenizer: Tokenizer) -> list[Row]:
     return list(rows(examples("validation", VALIDATION_SESSIONS, 7), tokenizer, recipe.width))
 
 
-def loss_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy over the counted tokens; logits are computed for those alone."""
+def loss_of(model: Any, inputs: dict[str, torch.Tensor], taught_by: Any = None) -> torch.Tensor:
+    """Mean cross-entropy over the counted tokens; with a teacher, plus the KL to its logits, halved."""
     import torch
     from torch.nn.functional import cross_entropy
 
     labels = inputs.pop("labels")[:, 1:]
+    counted = labels >= 0
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(**inputs).last_hidden_state[:, :-1]
-        logits = model.lm_head(hidden[labels >= 0])
-    return cross_entropy(logits.float(), labels[labels >= 0])
+        logits = logits_of(model, inputs, counted)
+    loss = cross_entropy(logits.float(), labels[counted])
+    if taught_by is None:
+        return loss
+    with torch.no_grad():
+        teachers = logits_of(taught_by, inputs, counted)
+    return (loss + kl_loss(logits, teachers, labels[counted])) / 2
 
 
 def evaluate(model: Any, held_out: list[Row], padding: int, stop: int) -> tuple[float, float]:
