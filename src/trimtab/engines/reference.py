@@ -16,14 +16,19 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMI
 
 
 class Reference:
-    """A compiled decoder: a graph of `engines.graph`, or the path of an IR. Arithmetic, keys and values are float32."""
+    """A compiled decoder: a graph of `engines.graph`, or the path of an IR. Arithmetic, keys and values are float32.
 
-    def __init__(self, model: Any) -> None:
+    Runs are filled up at the end to a multiple of `block` tokens, which nothing before them sees: the runtime makes its
+    kernels anew for every length it has not had.
+    """
+
+    def __init__(self, model: Any, block: int = 1) -> None:
         try:
             import openvino
         except ImportError as error:
             raise MissingExtra("engine", "openvino") from error
         compiled = openvino.Core().compile_model(model, "CPU", EXACT)
+        self._block, self._length = block, 0
         self._inputs = {name for port in compiled.inputs for name in port.names}
         self._request = compiled.create_infer_request()
 
@@ -33,16 +38,17 @@ class Reference:
 
         if not ids:
             raise ModelError("there are no token ids to compute logits for: give at least one")
-        row = np.array([ids], dtype=np.int64)
-        feed = {"input_ids": row, "attention_mask": np.ones_like(row), "position_ids": np.arange(len(ids))[None]}
+        self._length = len(ids)
+        row = np.array([[*ids, *[0] * (-len(ids) % self._block)]], dtype=np.int64)
+        feed = {"input_ids": row, "attention_mask": np.ones_like(row), "position_ids": np.arange(row.shape[1])[None]}
         feed["beam_idx"] = np.zeros(1, dtype=np.int32)
         self._request.reset_state()
         self._request.infer({name: value for name, value in feed.items() if name in self._inputs})
-        return np.array(self._request.get_tensor("logits").data[0], dtype=np.float32)
+        return np.array(self._request.get_tensor("logits").data[0, : len(ids)], dtype=np.float32)
 
     def seen(self, number: int) -> np.ndarray:
-        """What output `number` gave in the last run: a view that the next run overwrites."""
-        found: np.ndarray = self._request.get_output_tensor(number).data
+        """What output `number` [tokens, ...] gave in the last run: a view that the next run overwrites."""
+        found: np.ndarray = self._request.get_output_tensor(number).data[0, : self._length]
         return found
 
 
