@@ -143,7 +143,5 @@ def untouched(folder: Path, checkpoint: Checkpoint, names: list[str]) -> list[st
             file.seek(entry.offset)
             before = file.read(entry.size)
         if node is None or np.ascontiguousarray(node.data).view(np.uint8).tobytes() != before:
-            raise ModelError(
-                f"{name} was to be left alone and is not what {entry.file.name} has: keep the old model"
-            )
+            raise ModelError(f"{name} was to be left alone and is not what {entry.file.name} has: keep the old model")
     return names
