@@ -53,7 +53,7 @@ class Quantization(msgspec.Struct, frozen=True):
         its = options.read(self.options)
         require("engine", "tokenizers", "jinja2")
         checkpoint, held = opened(its), list(traces)
-        own = _own(Reader(checkpoint), held, its)
+        found = own(Reader(checkpoint), held, its)
         before, after = sizes(checkpoint, its)
         share = max(0.0, 1 - after / before) * _cost_share(held, its)
         return Estimate(
@@ -61,12 +61,12 @@ class Quantization(msgspec.Struct, frozen=True):
             saving=share / 2,
             low=0.0,
             high=share,
-            n=len({each.session for each in own}),
+            n=len({each.session for each in found}),
             method=_METHOD,
             risk="a rounded model is a new model: flips hide behind equal accuracy; audit it, then let the gate decide",
             tables={
                 "bytes": [{"scheme": its.scheme, "before": f"{before / 1e6:.1f} MB", "after": f"{after / 1e6:.1f} MB"}],
-                "recorded prompts to round by, in tokens": _at_hand(own),
+                "recorded prompts to round by, in tokens": _at_hand(found),
             },
         )
 
@@ -80,11 +80,11 @@ class Quantization(msgspec.Struct, frozen=True):
         checkpoint = opened(its)
         embedded.check(checkpoint, its) if its.embedded else compressor.check(checkpoint, its)
         reader = Reader(checkpoint)
-        own = _own(reader, splitting.fit(traces), its) if its.looks else []
-        fit, held_back = samples.parts(own)
+        found = own(reader, splitting.fit(traces), its) if its.looks else []
+        fit, held_back = samples.parts(found)
         used = samples.calibration(reader, fit, its) if its.looks else []
         check = samples.chosen(held_back, MEASURED, its.seed)
-        manifest = _manifest(self, its, used, own)
+        manifest = _manifest(self, its, used, len(found))
         if not its.embedded:
             made = compressor.compress(checkpoint, its, used)
             return ArtifactStore(folder).put(
@@ -134,7 +134,7 @@ def sizes(checkpoint: Checkpoint, its: Options) -> tuple[float, float]:
     return float(before), after
 
 
-def _own(reader: Reader, traces: Iterable[Trace], its: Options) -> list[Sample]:
+def own(reader: Reader, traces: Iterable[Trace], its: Options) -> list[Sample]:
     """The recorded calls. FormatError where there are none, or none of a named agent."""
     held = list(traces)
     found = reader.calls(held, its.agents)
@@ -168,7 +168,7 @@ def _at_hand(own: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _manifest(lever: Quantization, its: Options, used: Sequence[Sample], own: Sequence[Sample]) -> dict[str, Any]:
+def _manifest(lever: Quantization, its: Options, used: Sequence[Sample], calls: int) -> dict[str, Any]:
     counts: dict[str, int] = defaultdict(int)
     for each in used:
         counts[each.agent] += 1
@@ -178,7 +178,7 @@ def _manifest(lever: Quantization, its: Options, used: Sequence[Sample], own: Se
         "served as": its.served_name,
         "model": its.model,
         "scheme": its.scheme,
-        "calls": len(own),
+        "calls": calls,
         "samples": dict(sorted(counts.items())),
         "longest": max((len(each.ids) for each in used), default=0),
         "split": f"fit ({splitting.FIT:.0%} of sessions)",

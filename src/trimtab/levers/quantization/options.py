@@ -31,12 +31,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`model` is a shipped model's name or a checkpoint folder; `scheme` one of EMBEDDED or VLLM.
 
     `group` input columns share a scale at 4 bits (0: the largest of 128, 64, 32 that divides them). `mixed` is the
-    share of the weights that stay in 8 bits where the rest has 4, the most sensitive ones. Weights named in `keep` are not
-    touched. `samples` recorded calls are rounded by, `public_share` of them from the texts in the file `public`; with
-    `calibrate` false none are. `agents` empty: all. The new endpoint is at `url` (empty: where the
-    engine or vLLM listens by itself), takes the place of `endpoint` (empty:
-    the one of that model, or the only one), is served as `name` and priced as `price`. `environment` is the Python that
-    has llm-compressor.
+    share of the weights that stay in 8 bits where the rest has 4, the most sensitive ones. Weights named in `keep` are
+    not touched. `samples` recorded calls are rounded by, `public_share` of them from the texts in the file `public`;
+    with `calibrate` false none are. `agents` empty: all. The new endpoint is at `url` (empty: where the engine or vLLM
+    listens by itself), takes the place of `endpoint` (empty: the one of that model, or the only one), is served as
+    `name` and priced as `price`. `environment` is the Python that has llm-compressor.
     """
 
     model: str = "dealer-student"
