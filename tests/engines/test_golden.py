@@ -87,8 +87,7 @@ def rounded(name, values, precision):
     if precision == "bf16":
         return (weights.bf16_codes(values).astype(np.uint32) << 16).view(np.float32)
     small = precision == "int4" and "embed" not in name and "lm_head" not in name
-    codes, scales = weights.int4_codes(values, 128) if small else weights.int8_codes(values)
-    return (codes.astype(np.float32) * scales.astype(np.float32)).reshape(values.shape)
+    return weights.encode(values, weights.Format(4, 128) if small else weights.Format(8)).values
 
 
 @pytest.mark.parametrize("precision", LIMITS)

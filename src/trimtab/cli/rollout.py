@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from trimtab import config
-from trimtab.cli import rolloutwords, storewords
+from trimtab.cli import recipewords, rolloutwords, storewords
 from trimtab.errors import TrimtabError
 from trimtab.rollout import stages, steps
 from trimtab.rollout.stages import Plan, Rollout
@@ -37,6 +37,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     _verb(verbs, "advance", advance, "go to the next stage, if a verdict in the ledger allows it")
     backing = _verb(verbs, "rollback", rollback, "give all traffic back to the baseline")
     backing.add_argument("--reason", default="by hand", help="what the ledger is to say of it")
+    text = "how a model is served in production: command, compose file, Kubernetes manifest"
+    recipewords.options(_verb(verbs, "recipe", recipewords.run, text))
 
 
 def _verb(verbs: Any, name: str, run: Callable[..., int], text: str) -> argparse.ArgumentParser:

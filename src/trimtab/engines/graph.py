@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trimtab.engines.shape import Rope, Shape
-from trimtab.engines.weights import matrix
+from trimtab.engines.weights import Store, uniform
 from trimtab.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -40,15 +40,21 @@ def frequencies(rope: Rope, head_dim: int) -> np.ndarray:
     return blend * plain + (1 - blend) * plain / rope.factor
 
 
-def build(shape: Shape, weight: Weights, precision: str) -> Any:
-    """The `openvino.Model` of a decoder; `weight(name)` gives float32 arrays under their Hugging Face names."""
+def linear_node(name: str) -> str:
+    """What the graph calls the product with the weight of the module `name`."""
+    return f"__module.{name}/aten::linear/MatMul"
+
+
+def build(shape: Shape, weight: Weights, precision: str | Store) -> Any:
+    """The `openvino.Model` of a decoder; `weight(name)` gives float32 arrays under their Hugging Face names. A Store in
+    place of a precision decides for each matrix how it is held."""
     return _Decoder(shape, weight, precision).model()
 
 
 class _Decoder:
     """Graph nodes under construction; the methods follow the order of the computation."""
 
-    def __init__(self, shape: Shape, weight: Weights, precision: str) -> None:
+    def __init__(self, shape: Shape, weight: Weights, precision: str | Store) -> None:
         try:
             from openvino import opset13 as ops
         except ImportError as error:
@@ -57,7 +63,7 @@ class _Decoder:
         self.ops = ops
         self.shape = shape
         self.weight = weight
-        self.precision = precision
+        self.store = uniform(precision) if isinstance(precision, str) else precision
         self.sinks: list[Any] = []
         self.ids = self._input("input_ids", 2, "i64")
         self.seen = self._input("attention_mask", 2, "i64")
@@ -72,15 +78,13 @@ class _Decoder:
         from openvino import Model
 
         ops, shape = self.ops, self.shape
-        # A small format for the look-up table costs accuracy on every token and saves little: INT8 is its floor.
-        table_precision = "int8" if self.precision == "int4" else self.precision
-        table = matrix("self.model.embed_tokens.weight", self.weight("model.embed_tokens.weight"), table_precision)
+        table = self.matrix("model.embed_tokens.weight")
         hidden = ops.gather(table, ops.convert(self.ids, "i32"), self.ints(0))
         for layer in range(shape.layers):
             hidden = self._layer(hidden, f"model.layers.{layer}.", layer)
         hidden = self.norm(hidden, "model.norm.weight")
         if not shape.tied:
-            table = matrix("self.lm_head.weight", self.weight("lm_head.weight"), table_precision)
+            table = self.matrix("lm_head.weight")
         logits = ops.matmul(hidden, table, False, True)
         logits.set_friendly_name("__module.lm_head/aten::linear/MatMul")
         logits.output(0).get_tensor().set_names({"logits"})
@@ -190,12 +194,14 @@ class _Decoder:
 
     def linear(self, given: Any, name: str) -> Any:
         """given x weight^T (+ bias); the node carries the module's path, so that adapters trained elsewhere find it."""
-        values = self.weight(f"{name}.weight")
-        product = self.ops.matmul(given, matrix(f"self.{name}.weight", values, self.precision), False, True)
-        product.set_friendly_name(f"__module.{name}/aten::linear/MatMul")
+        product = self.ops.matmul(given, self.matrix(f"{name}.weight"), False, True)
+        product.set_friendly_name(linear_node(name))
         if not self._has_bias(name):
             return product
         return self.ops.add(product, self.floats(self.weight(f"{name}.bias"), [1, 1, -1]))
+
+    def matrix(self, name: str) -> Any:
+        return self.store(name, self.weight(name))
 
     def _has_bias(self, name: str) -> bool:
         if ".mlp." in name:

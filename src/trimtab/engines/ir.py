@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from trimtab.errors import DiskFull, MissingExtra, ModelError
 
 MODEL = "openvino_model.xml"
+_COUNTED = re.compile(r"\w+_\d+(\.\d+)?")
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -29,11 +31,25 @@ def write_ir(model: Any, folder: Path) -> None:
     import openvino
 
     path = folder / MODEL
+    number(model)
     try:
         openvino.serialize(model, str(path))
         openvino.Core().read_model(str(path))
     except RuntimeError as error:
         raise DiskFull(f"{path} was not written whole: free some disk space and try again") from error
+
+
+def number(model: Any) -> None:
+    """Nodes and tensors without a name of ours are numbered by their place in this graph, not by how many were made
+    before in this process: the same graph is then the same file."""
+    for place, node in enumerate(model.get_ordered_ops()):
+        if _COUNTED.fullmatch(node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}.{place}")
+        for output in node.outputs():
+            names = output.get_tensor().get_names()
+            own = {name for name in names if not _COUNTED.fullmatch(name)}
+            if len(own) < len(names):
+                output.get_tensor().set_names(own or {f"{node.get_type_name()}.{place}.{output.get_index()}"})
 
 
 def read_ir(folder: Path) -> Sizes:

@@ -21,7 +21,7 @@ from trimtab.errors import MissingExtra, ModelError
 _PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
 STEP_TOKENS = 256  # a longer prompt is computed in pieces of this size, so that other streams do not stall
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
-_KV_BYTES = {"u8": 1.375, "f32": 4.0}
+_KV_BYTES = {"u8": 1.375, "bf16": 2.0, "f32": 4.0}
 
 
 class _Live:
@@ -53,7 +53,7 @@ class Pipeline:
         cache = Path(profile.cache) if profile.cache else None
         model = prepare(profile.model, profile.precision, cache)
         exact = profile.precision == "f32"
-        kv = "f32" if exact else "u8"
+        kv = model.kv or ("f32" if exact else "u8")
         per_token = model.layers * 2 * model.kv_heads * model.head_dim * _KV_BYTES[kv]
         blocks = kv_blocks(model.context, profile.max_seqs, per_token, profile.kv_mib)
         scheduler = openvino_genai.SchedulerConfig()

@@ -18,17 +18,27 @@ from trimtab.engines.gguf import open_gguf
 from trimtab.engines.graph import build
 from trimtab.engines.ir import MODEL, read_ir, write_ir
 from trimtab.engines.shape import read_json
-from trimtab.engines.vocabulary import Vocabulary, read_vocabulary
-from trimtab.engines.weights import PRECISIONS
+from trimtab.engines.vocabulary import read_vocabulary
+from trimtab.engines.weights import PRECISIONS, Store
 from trimtab.errors import ConfigError, ModelError
 
 RECIPE = "1"  # raise it when the graph or a weight format changes: old cache folders are then left unused
+LABEL = "trimtab.json"
+KEPT = ("u8", "bf16", "f32")  # how the engine may hold keys and values
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *tokenizer_ir.NAMES)
 BYTES = {"f32": 4.0, "bf16": 2.0, "int8": 1.1, "int4": 0.8}  # a weight; with scales, and INT8 embeddings beside INT4
 
 
+class Label(msgspec.Struct, frozen=True):
+    """`trimtab.json` in an IR folder: under which name it is served, and how its keys and values are held."""
+
+    name: str = ""
+    kv: str = ""
+
+
 class PreparedModel(msgspec.Struct, frozen=True):
-    """A model ready for the engine: where its files are, and the sizes the key-value budget is made from."""
+    """A model ready for the engine: where its files are, and the sizes the key-value budget is made from. `kv` is how
+    its cache is held, where the model itself says so."""
 
     name: str
     source: Path
@@ -43,6 +53,7 @@ class PreparedModel(msgspec.Struct, frozen=True):
     tokenizer_json: Path | None
     chat_template: str | None
     digest: str
+    kv: str = ""
 
     @property
     def grammar(self) -> bool:
@@ -103,7 +114,7 @@ def _from_checkpoint(source: Path, precision: str, root: Path) -> PreparedModel:
     digest = _digest([*checkpoint.files, source / "generation_config.json", *(source / n for n in COPIED)], precision)
     numbers = sum(_product(form) for _, form in expected(shape))
     needed = int(numbers * BYTES[precision])
-    folder = build_cache.keep(root / digest, needed, lambda fresh: _fill(fresh, checkpoint, vocabulary, precision))
+    folder = build_cache.keep(root / digest, needed, lambda fresh: lay_out(fresh, checkpoint, precision))
     tokenizer = folder / "tokenizer.json"
     return PreparedModel(
         name=source.name,
@@ -122,7 +133,9 @@ def _from_checkpoint(source: Path, precision: str, root: Path) -> PreparedModel:
     )
 
 
-def _fill(fresh: Path, checkpoint: Checkpoint, vocabulary: Vocabulary, precision: str) -> None:
+def lay_out(fresh: Path, checkpoint: Checkpoint, precision: str | Store) -> None:
+    """Write the graph and everything else that the engine wants beside it into the folder `fresh`."""
+    vocabulary = read_vocabulary(checkpoint.folder, checkpoint.shape.vocab)
     write_ir(build(checkpoint.shape, checkpoint.weight, precision), fresh)
     for name in COPIED:
         if (checkpoint.folder / name).exists():
@@ -145,9 +158,11 @@ def _from_ir(source: Path) -> PreparedModel:
         # The engine itself would run past the end of what the model has learned, and say nothing.
         raise ModelError(f"{source} names no context length: put its config.json with max_position_embeddings there")
     vocabulary = read_vocabulary(source, sizes.vocab)
-    files = [source / MODEL, (source / MODEL).with_suffix(".bin"), *(source / name for name in COPIED)]
+    label = _label(source)
+    files = [source / MODEL, (source / MODEL).with_suffix(".bin"), source / LABEL, *(source / name for name in COPIED)]
     return PreparedModel(
-        name=source.name,
+        name=label.name or source.name,
+        kv=label.kv,
         source=source,
         folder=source,
         precision="ir",
@@ -161,6 +176,19 @@ def _from_ir(source: Path) -> PreparedModel:
         chat_template=vocabulary.chat_template,
         digest=_digest(files, "ir"),
     )
+
+
+def _label(source: Path) -> Label:
+    path = source / LABEL
+    if not path.exists():
+        return Label()
+    try:
+        label = msgspec.json.decode(path.read_bytes(), type=Label)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): copy the folder again") from error
+    if label.kv not in ("", *KEPT):
+        raise ModelError(f"{path} wants keys and values as '{label.kv}': the engine has {', '.join(KEPT)}")
+    return label
 
 
 def _from_gguf(source: Path, root: Path) -> PreparedModel:

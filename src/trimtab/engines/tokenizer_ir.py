@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from trimtab.engines.ir import number
 from trimtab.engines.shape import read_json
 from trimtab.errors import MissingExtra
 
@@ -39,6 +40,7 @@ def write_tokenizer(source: Path, folder: Path, marks: dict[str, int]) -> bool:
     for name, model in models.items():
         for mark, token in marks.items():
             model.set_rt_info(token, mark)
+        number(model)
         openvino.save_model(model, str(folder / name), compress_to_fp16=False)
     return True
 
