@@ -82,8 +82,8 @@ def _shape(small: Shape, size: Size) -> Shape:
     if not fits:
         raise ConfigError(
             f"a decoder of {small.hidden} x {small.layers}, {small.heads}/{small.kv_heads} heads and "
-            f"{small.intermediate} inner units does not fit into {size}: choose no number smaller, and no fewer heads for "
-            "a key-value head"
+            f"{small.intermediate} inner units does not fit into {size}: choose no number smaller, and no fewer heads "
+            "for a key-value head"
         )
     return msgspec.structs.replace(
         small,
