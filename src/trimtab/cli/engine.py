@@ -25,6 +25,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     serve.add_argument("--max-seqs", type=_positive, default=16, help="answers made at once; default: %(default)s")
     serve.add_argument("--kv-mib", type=_positive, default=256, help="ceiling of a model's key-value cache, in MiB")
     serve.add_argument("--cache", default="", metavar="DIR", help="where built models are kept")
+    serve.add_argument("--draft", default="", metavar="NAME_OR_DIR", help="a drafter for every model, or: lookup")
+    serve.add_argument("--draft-lengths", default="", metavar="1:8,2:4,...", help="tokens drafted by answers at once")
+    serve.add_argument("--no-prefix-reuse", action="store_true", help="compute every prompt whole")
     serve.add_argument("--json", action="store_true", help="when ready, print one JSON line with url and models")
     serve.add_argument("--attached", action="store_true", help="end when standard input closes")
     serve.set_defaults(run=run_serve)
@@ -44,6 +47,9 @@ def run_serve(args: argparse.Namespace) -> int:
         cache=args.cache,
         max_seqs=args.max_seqs,
         kv_mib=args.kv_mib,
+        draft=args.draft,
+        draft_lengths=args.draft_lengths,
+        prefix_reuse=not args.no_prefix_reuse,
         attached=args.attached,
     )
     return serve(settings, _announce_json if args.json else _announce)

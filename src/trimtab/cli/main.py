@@ -25,6 +25,7 @@ NOUNS = {
     "rollout": "let a proven candidate take the traffic step by step, and take it back",
     "ledger": "list and verify the record of estimates, verdicts, rollouts and savings",
     "engine": "serve models on this machine's CPU, OpenAI-compatible",
+    "bench": "measure where the gains come from: size, quantization, speculation, batching, reuse",
     "arena": "run the dealership's tasks against any OpenAI-compatible endpoint",
 }
 

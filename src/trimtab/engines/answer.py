@@ -36,6 +36,7 @@ class Answer:
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
         self.cached_tokens = 0
+        self.drafted_tokens = self.taken_tokens = 0
         self._eos = served.eos
         self._decoder = served.codec.decoder()
         self._stops = StopStrings(options.stop)
@@ -49,6 +50,7 @@ class Answer:
         for piece in pieces:
             _raise(piece)
             self.cached_tokens = piece.cached
+            self.drafted_tokens, self.taken_tokens = piece.drafted, piece.taken
             self.completion_tokens += len(piece.tokens)
             ids = piece.tokens
             if piece.finish == "stop" and ids and ids[-1] in self._eos:

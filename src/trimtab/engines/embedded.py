@@ -18,8 +18,15 @@ class EmbeddedEngine(Child):
     what = "the embedded engine"
 
     def __init__(
-        self, models: Sequence[str], *, precision: str = "bf16", threads: int | None = None, max_seqs: int = 16
+        self,
+        models: Sequence[str],
+        *,
+        precision: str = "bf16",
+        threads: int | None = None,
+        max_seqs: int = 16,
+        options: Sequence[str] = (),
     ) -> None:
-        """`models`: shipped names, folders or .gguf files, each also as NAME=PATH; `threads` None: every core."""
-        words = ["engine", "serve", *models, "--precision", precision, "--max-seqs", str(max_seqs)]
+        """`models`: shipped names, folders or .gguf files, each also as NAME=PATH; `threads` None: every core;
+        `options`: further words for `trimtab engine serve`."""
+        words = ["engine", "serve", *models, "--precision", precision, "--max-seqs", str(max_seqs), *options]
         super().__init__([*words, "--threads", str(threads)] if threads else words)

@@ -33,6 +33,15 @@ def exposition(models: Iterable[Served]) -> str:
     family("completion_tokens_total", "counter", "Tokens generated.", each("completion_tokens"))
     family("first_token_seconds_sum", "counter", "Seconds to the first token, summed.", each("first_token_seconds"))
     family("first_token_seconds_count", "counter", "Answers that had a first token.", each("first_tokens"))
+    family("drafted_requests_total", "counter", "Answers with drafted tokens.", each("drafted_requests"))
+    family("draft_tokens_total", "counter", "Tokens that a drafter proposed (est.).", each("drafted_tokens"))
+    family("accepted_draft_tokens_total", "counter", "Of those, taken by the model (est.).", each("taken_tokens"))
+    lengths = [
+        (f'{_label(model)},concurrency="{start}"', float(length))
+        for model in models
+        for start, length in model.worker.load.draft_lengths
+    ]
+    family("draft_length", "gauge", "Tokens drafted a step, from so many answers at once; 0: none.", lengths)
     loads = [(_label(model), model.worker) for model in models]
     family("requests_running", "gauge", "Requests in the last step.", [(key, one.load.running) for key, one in loads])
     family("requests_waiting", "gauge", "Requests not yet in a step.", [(key, one.load.waiting) for key, one in loads])

@@ -6,35 +6,60 @@ Knows token ids only: no text, no HTTP, no socket.
 from __future__ import annotations
 
 import math
-import os
 import re
 import time
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-from trimtab.engines.prefix import BLOCK, PrefixIndex
+from trimtab.engines.drafter import drafter
+from trimtab.engines.governor import Governor
+from trimtab.engines.loaded import Loaded
+from trimtab.engines.prefix import BLOCK
 from trimtab.engines.prepared import PreparedModel, prepare
 from trimtab.engines.protocol import Add, Batch, Form, Grammar, Piece, Profile, Ready, pack
-from trimtab.errors import MissingExtra, ModelError
+from trimtab.errors import MissingExtra
 
 _PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
-STEP_TOKENS = 256  # a longer prompt is computed in pieces of this size, so that other streams do not stall
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
 _KV_BYTES = {"u8": 1.375, "bf16": 2.0, "f32": 4.0}
 
 
 class _Live:
-    """A request inside the engine."""
+    """A request inside the engine: `length` tokens are drafted for it at each of the `steps` after its first token."""
 
-    __slots__ = ("add", "cached", "handle", "logprobs", "started", "tokens", "written")
+    __slots__ = ("add", "cached", "handle", "length", "logprobs", "place", "started", "steps", "tokens", "written")
 
-    def __init__(self, add: Add, handle: Any, cached: int) -> None:
-        self.add, self.handle, self.cached = add, handle, cached
+    def __init__(self, add: Add, place: Loaded, handle: Any, length: int) -> None:
+        self.add, self.place, self.handle, self.length = add, place, handle, length
+        self.cached = place.prefix.cached(add.prompt)
         self.started = False
+        self.steps = 0
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.written: list[int] = []
+
+    @property
+    def drafted(self) -> tuple[int, int]:
+        """Tokens drafted and those of them taken (est.: the last step drafts no more than there is room for)."""
+        if not self.length or not self.started:
+            return 0, 0
+        taken = max(0, len(self.written) - 1 - self.steps)
+        return max(taken, self.steps * self.length), taken
+
+
+class _Window:
+    """What the steps between two readings of all streams took, if they were all of one kind."""
+
+    def __init__(self) -> None:
+        self.seconds, self.tokens = 0.0, 0
+        self.kind: tuple[int, bool] | None = None  # concurrency, whether all drafted
+        self.mixed = False
+
+    def stepped(self, kind: tuple[int, bool] | None, seconds: float) -> None:
+        self.mixed = self.mixed or kind is None or (self.kind is not None and kind != self.kind)
+        self.kind = kind
+        self.seconds += seconds
 
 
 class Pipeline:
@@ -52,36 +77,25 @@ class Pipeline:
         self._genai = openvino_genai
         cache = Path(profile.cache) if profile.cache else None
         model = prepare(profile.model, profile.precision, cache)
-        exact = profile.precision == "f32"
-        kv = model.kv or ("f32" if exact else "u8")
+        kv = model.cached_as
         per_token = model.layers * 2 * model.kv_heads * model.head_dim * _KV_BYTES[kv]
         blocks = kv_blocks(model.context, profile.max_seqs, per_token, profile.kv_mib)
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = 0
-        scheduler.num_kv_blocks = blocks
-        scheduler.max_num_seqs = profile.max_seqs
-        scheduler.max_num_batched_tokens = STEP_TOKENS
-        scheduler.enable_prefix_caching = True
-        properties: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": profile.threads or len(os.sched_getaffinity(0)),
-            "KV_CACHE_PRECISION": kv,
-        }
-        if exact:
-            properties |= {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
-        self._parts = (str(model.folder), scheduler, "CPU", properties)
-        try:
-            self._engine: Any = openvino_genai.ContinuousBatchingPipeline(*self._parts)
-        except RuntimeError as error:
-            raise ModelError(f"{model.source}: the engine cannot load it: {_last_line(error)}") from error
+        self._plain = Loaded(openvino_genai, model, profile, blocks)
+        self._drafting: Loaded | None = None
+        self._governor: Governor | None = None
+        if profile.draft:
+            found = drafter(profile.draft, profile.draft_lengths, model, cache)
+            self._drafting = Loaded(openvino_genai, model, profile, blocks, found)
+            self._governor = Governor(found.ladder)
         self._eos = set(model.eos_token_ids)
-        self._blocks = blocks
-        self._prefix = PrefixIndex(blocks)
         self._live: dict[int, _Live] = {}
         self._pause, self._told = pause, 0.0
+        self._window = _Window()
         self._running = openvino_genai.GenerationStatus.RUNNING
         self._places = profile.max_seqs
         self._queue: deque[Add] = deque()
-        self.ready = _ready(model, blocks, int(per_token * blocks * BLOCK))
+        pools = 2 if self._drafting else 1
+        self.ready = _ready(model, blocks, int(per_token * blocks * BLOCK * pools))
 
     @property
     def busy(self) -> bool:
@@ -89,23 +103,27 @@ class Pipeline:
         return bool(self._live or self._queue)
 
     def add(self, message: Add) -> Piece | None:
-        """Take a request in. A Piece is the refusal of one that the engine does not take."""
-        if len(self._live) >= self._places:
+        """Take a request in. A Piece is the refusal of one that the engine does not take.
+
+        With a drafter it waits for the next step: only then is it known with how many others it came.
+        """
+        if len(self._live) >= self._places or self._governor is not None:
             self._queue.append(message)
             return None
+        return self._enter(message)
+
+    def _enter(self, message: Add) -> Piece | None:
+        """Into the engine, at the draft length that the governor gives; one of 0 goes to the plain pipeline."""
+        length, place = 0, self._plain
+        if self._governor is not None and self._drafting is not None and _draftable(message):
+            length = self._governor.choose(len(self._live) + len(self._queue) + 1)
+            place = self._drafting if length else place
         try:
-            handle = self._enter(message.id, message.prompt, self._config(message))
+            handle = place.enter(message.id, message.prompt, self._config(message), length)
         except (RuntimeError, TypeError, ValueError) as error:
             return Piece(message.id, [], [], "refused", 0, _last_line(error))
-        self._live[message.id] = _Live(message, handle, self._prefix.cached(message.prompt))
+        self._live[message.id] = _Live(message, place, handle, length)
         return None
-
-    def _enter(self, number: int, prompt: bytes, config: Any) -> Any:
-        import numpy as np
-        import openvino
-
-        ids = np.frombuffer(prompt, np.int32).astype(np.int64).reshape(1, -1)
-        return self._engine.add_request(number, openvino.Tensor(ids), config)
 
     def cancel(self, number: int) -> None:
         """Drop a request; the engine frees its slot at the next step."""
@@ -113,7 +131,7 @@ class Pipeline:
         if live is not None:
             live.handle.cancel()
             if live.started:
-                self._prefix.add(live.add.prompt + pack(live.written[:-1]))
+                live.place.prefix.add(live.add.prompt + pack(live.written[:-1]))
         else:
             self._queue = deque(waiting for waiting in self._queue if waiting.id != number)
 
@@ -125,13 +143,9 @@ class Pipeline:
         pieces: list[Piece] = []
         # With prompts cut into pieces, the engine pays no heed to max_num_seqs, so places are given out here.
         while self._queue and len(self._live) < self._places:
-            refused = self.add(self._queue.popleft())
+            refused = self._enter(self._queue.popleft())
             pieces += [refused] if refused else []
-        if self._engine.has_non_finished_requests():
-            try:
-                self._engine.step()
-            except RuntimeError as error:
-                pieces += self._refuse_grammars(error)
+        pieces += self._step()
         now = time.monotonic()
         due = now - self._told >= self._pause
         for live in list(self._live.values()):
@@ -146,10 +160,40 @@ class Pipeline:
             return None
         if due:  # for all streams at once, so that the server wakes once
             self._told = now
-        metrics = self._engine.get_metrics()
-        running = min(metrics.scheduled_requests, len(self._live))
+            self._measure()
+        return self._batch(pieces)
+
+    def _step(self) -> list[Piece]:
+        """One step of each pipeline that has work. The pieces are refusals."""
+        pieces: list[Piece] = []
+        begun = time.process_time() if self._governor else 0.0
+        try:
+            self._plain.step()
+        except RuntimeError as error:
+            pieces = self._refuse_grammars(error)
+        if self._drafting is None:
+            return pieces
+        if self._drafting.step():
+            for live in self._live.values():
+                live.steps += live.started and live.length > 0
+        # What a token costs is read off steps in which nobody's prompt was computed and all went one way.
+        ways = {live.length > 0 for live in self._live.values() if live.started}
+        pure = len(ways) == 1 and all(live.started for live in self._live.values())
+        kind = (len(self._live), ways.pop()) if pure else None
+        self._window.stepped(kind, time.process_time() - begun)
+        return pieces
+
+    def _measure(self) -> None:
+        window, self._window = self._window, _Window()
+        if self._governor is not None and window.kind is not None and not window.mixed:
+            self._governor.note(*window.kind, window.tokens, window.seconds)
+
+    def _batch(self, pieces: list[Piece]) -> Batch:
+        told = [place.metrics() for place in (self._plain, self._drafting) if place is not None]
+        running = min(sum(each.scheduled_requests for each in told), len(self._live))
         waiting = len(self._live) - running + len(self._queue)
-        return Batch(pieces, running, waiting, metrics.cache_usage / 100)
+        lengths = self._governor.lengths if self._governor else ()
+        return Batch(pieces, running, waiting, max(each.cache_usage for each in told) / 100, lengths)
 
     def _refuse_grammars(self, error: RuntimeError) -> list[Piece]:
         """A grammar is compiled inside the step; a bad one fails this step and, even cancelled, every later one.
@@ -162,18 +206,16 @@ class Pipeline:
             raise error
         message = f"the engine cannot bind output to this schema: {_last_line(error)}"
         pieces = [Piece(live.add.id, [], [], "refused", 0, message) for live in guilty]
-        others = [live for live in self._live.values() if live not in guilty]
-        self._live = {}
-        self._engine = None  # freed first, so that two never stand in memory
-        self._engine = self._genai.ContinuousBatchingPipeline(*self._parts)
-        self._prefix = PrefixIndex(self._blocks)
+        others = [live for live in self._live.values() if live not in guilty and live.place is self._plain]
+        self._live = {number: live for number, live in self._live.items() if live.place is not self._plain}
+        self._plain.start()
         for live in others:
             if live.add.grammar:
                 pieces.append(Piece(live.add.id, [], [], "lost", live.cached))
                 continue
             config = self._config(live.add)
             config.max_new_tokens = live.add.max_tokens - len(live.written)
-            live.handle = self._enter(live.add.id, live.add.prompt + pack(live.written), config)
+            live.handle = self._plain.enter(live.add.id, live.add.prompt + pack(live.written), config)
             self._live[live.add.id] = live
         return pieces
 
@@ -190,14 +232,16 @@ class Pipeline:
             return self._silent(live)
         if not live.started:
             live.started = due = True
-            self._prefix.add(live.add.prompt)
+            live.place.prefix.add(live.add.prompt)
+        self._window.tokens += len(fresh)
         live.tokens += fresh
         live.written += fresh
         if not finish and not (due and live.add.streamed):
             return None
         if finish:  # the last token is never computed on, so its key and value are not in the cache
-            self._prefix.add(live.add.prompt + pack(live.written[:-1]))
-        piece = Piece(live.add.id, live.tokens, live.logprobs, finish, live.cached)
+            live.place.prefix.add(live.add.prompt + pack(live.written[:-1]))
+        drafted, taken = live.drafted
+        piece = Piece(live.add.id, live.tokens, live.logprobs, finish, live.cached, "", drafted, taken)
         live.tokens, live.logprobs = [], []
         return piece
 
@@ -246,6 +290,13 @@ class Pipeline:
         tags = [kinds.Tag(tag.begin, content(tag.form), tag.end) for tag in grammar.tags]
         several = kinds.TagsWithSeparator(tags, grammar.separator, at_least_one=True, stop_after_first=grammar.only_one)
         return kinds(structural_tags_config=several)
+
+
+def _draftable(message: Add) -> bool:
+    """Only where what is drafted cannot change what is said: greedy, no penalties, no grammar, no log-probabilities."""
+    sampling = message.sampling
+    plain = (sampling.presence, sampling.frequency, sampling.repetition) == (0.0, 0.0, 1.0)
+    return sampling.greedy and plain and message.grammar is None and not message.logprobs
 
 
 def kv_blocks(context: int, max_seqs: int, per_token: float, kv_mib: int) -> int:

@@ -56,6 +56,11 @@ class PreparedModel(msgspec.Struct, frozen=True):
     kv: str = ""
 
     @property
+    def cached_as(self) -> str:
+        """How keys and values are held: as the model says, else in 8 bits, and exactly where the weights are."""
+        return self.kv or ("f32" if self.precision == "f32" else "u8")
+
+    @property
     def grammar(self) -> bool:
         """True if the engine can hold answers to a grammar: it needs the OpenVINO tokenizer files (or a GGUF)."""
         return self.precision == "gguf" or (self.folder / tokenizer_ir.NAMES[0]).exists()

@@ -54,7 +54,8 @@ class Grammar(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Profile(msgspec.Struct, frozen=True, tag="profile", array_like=True):
-    """What a worker loads: the first message it gets. `threads` 0: every core; `kv_mib`: the cache's ceiling in MiB."""
+    """What a worker loads: the first message it gets. `threads` 0: every core; `kv_mib`: the cache's ceiling in MiB.
+    `draft`: a drafter's folder or name, or "lookup"; `draft_lengths`: its ladder as text, empty: its own."""
 
     model: str
     precision: str
@@ -62,6 +63,9 @@ class Profile(msgspec.Struct, frozen=True, tag="profile", array_like=True):
     threads: int
     max_seqs: int
     kv_mib: int
+    draft: str = ""
+    draft_lengths: str = ""
+    prefix_reuse: bool = True
 
 
 class Add(msgspec.Struct, frozen=True, tag="add", array_like=True):
@@ -108,7 +112,8 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """New tokens of one request. `finish`: '' goes on, else stop, length, refused (with `message`), ignored or lost."""
+    """New tokens of one request. `finish`: '' goes on, else stop, length, refused (with `message`), ignored or lost.
+    `drafted` and `taken` count from its beginning: tokens a drafter proposed, and those of them that stand (est.)."""
 
     id: int
     tokens: list[int]
@@ -116,15 +121,19 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     finish: str = ""
     cached: int = 0
     message: str = ""
+    drafted: int = 0
+    taken: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch", array_like=True):
-    """What one step of the engine gave, and its load: requests `running`, `waiting`, and the share of KV in use."""
+    """What one step of the engine gave, and its load: requests `running`, `waiting`, and the share of KV in use.
+    `draft_lengths`: what the governor drafts now, as (from so many answers at once, tokens); empty: no drafter."""
 
     pieces: list[Piece]
     running: int
     waiting: int
     kv_usage: float
+    draft_lengths: tuple[tuple[int, int], ...] = ()
 
 
 ToWorker = Profile | Add | Cancel

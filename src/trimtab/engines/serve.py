@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
+from trimtab.engines.drafter import refuse_lengths
 from trimtab.engines.protocol import Profile
 from trimtab.engines.served import Served
 from trimtab.engines.server import application
@@ -35,6 +36,9 @@ class Settings(msgspec.Struct, frozen=True):
     cache: str = ""
     max_seqs: int = 16
     kv_mib: int = 256
+    draft: str = ""
+    draft_lengths: str = ""
+    prefix_reuse: bool = True
     attached: bool = False
 
 
@@ -78,12 +82,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 def profiles(settings: Settings) -> list[Served]:
     """One entry a model, under the name given with NAME=, else its own. Errors: ConfigError for a name given twice."""
+    refuse_lengths(settings.draft, settings.draft_lengths)
     models = []
     for told in settings.models:
         named = _NAMED.fullmatch(told)
         name, path = named.groups() if named else ("", told)
         profile = Profile(
-            path, settings.precision, settings.cache, settings.threads, settings.max_seqs, settings.kv_mib
+            model=path,
+            precision=settings.precision,
+            cache=settings.cache,
+            threads=settings.threads,
+            max_seqs=settings.max_seqs,
+            kv_mib=settings.kv_mib,
+            draft=settings.draft,
+            draft_lengths=settings.draft_lengths,
+            prefix_reuse=settings.prefix_reuse,
         )
         models.append(Served(name, profile))
     return models

@@ -25,6 +25,7 @@ class Tally:
         self.requests: dict[str, int] = {}
         self.prompt_tokens = self.cached_tokens = self.completion_tokens = 0
         self.first_token_seconds, self.first_tokens = 0.0, 0
+        self.drafted_requests = self.drafted_tokens = self.taken_tokens = 0
 
 
 class Served:

@@ -61,6 +61,9 @@ class Job:
             tally.prompt_tokens += answer.prompt_tokens
             tally.cached_tokens += answer.cached_tokens
             tally.completion_tokens += answer.completion_tokens
+            tally.drafted_tokens += answer.drafted_tokens
+            tally.taken_tokens += answer.taken_tokens
+            tally.drafted_requests += answer.drafted_tokens > 0
 
 
 class Stream(Response):

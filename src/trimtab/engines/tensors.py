@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
+from trimtab.engines.weights import bf16_codes
 from trimtab.errors import MissingExtra, ModelError
 
 if TYPE_CHECKING:
@@ -110,3 +112,24 @@ def read_tensor(name: str, entry: Entry) -> np.ndarray:
             f"tensor {name!r} of {entry.file} holds NaN or infinity: the training run diverged; use another"
         )
     return values
+
+
+def write_tensors(path: Path, forms: Mapping[str, tuple[int, ...]], arrays: Iterable[np.ndarray], dtype: str) -> None:
+    """Write float32 `arrays`, in the order of `forms`, as the file `path` in `dtype` (F32 or BF16), one at a time."""
+    import numpy as np
+
+    width, at, header = WIDTHS[dtype], 0, {}
+    for name, form in forms.items():
+        size = math.prod(form) * width
+        header[name] = {"dtype": dtype, "shape": list(form), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for (name, form), array in zip(forms.items(), arrays, strict=True):
+            if array.shape != form:
+                raise ModelError(
+                    f"tensor {name!r} was made as {list(array.shape)}, not {list(form)}: this is a mistake"
+                )
+            values = np.ascontiguousarray(array, dtype="<f4")
+            file.write((values if dtype == "F32" else bf16_codes(values)).tobytes())

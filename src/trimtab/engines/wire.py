@@ -143,12 +143,15 @@ class Text:
 
 
 def usage(answer: Answer) -> dict[str, Any]:
-    """Tokens of one request; the cached part of the prompt is an estimate (see `prefix`)."""
+    """Tokens of one request; the cached part of the prompt is an estimate (see `prefix`), so is what was drafted."""
+    drafted, taken = answer.drafted_tokens, answer.taken_tokens
+    details = {"accepted_prediction_tokens": taken, "rejected_prediction_tokens": drafted - taken}
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
+        **({"completion_tokens_details": details} if drafted else {}),
     }
 
 

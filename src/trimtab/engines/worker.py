@@ -11,6 +11,8 @@ import signal
 import socket
 import sys
 
+import msgspec
+
 from trimtab.engines.pipeline import Pipeline
 from trimtab.engines.protocol import Add, Batch, Cancel, Failed, Frames, Piece, Profile, ToWorker, frame
 from trimtab.errors import ModelError, TrimtabError
@@ -61,7 +63,7 @@ def serve(sock: socket.socket, inbox: Inbox, pipeline: Pipeline) -> None:
         batch = pipeline.step()
         if refused:
             batch = batch or Batch([], 0, 0, 0.0)
-            batch = Batch([*refused, *batch.pieces], batch.running, batch.waiting, batch.kv_usage)
+            batch = msgspec.structs.replace(batch, pieces=[*refused, *batch.pieces])
         if batch is not None:
             sock.sendall(frame(batch))
 

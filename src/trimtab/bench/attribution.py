@@ -1,0 +1,147 @@
+"""The attribution's run: blocks of cells in a random order, each noted once measured, so that a stopped run goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from trimtab.bench import cells, player, processes, traffic
+from trimtab.bench.cells import Cell, Setup
+from trimtab.bench.pairs import Models
+from trimtab.bench.player import Replayed
+from trimtab.bench.traffic import Work
+from trimtab.engines.embedded import EmbeddedEngine
+from trimtab.errors import FormatError
+
+WARM = 3  # sessions before anything is measured: they hold every agent's prompt
+KV_MIB = 1024
+SEED = 6
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is measured: `setups` in each of `blocks`, `sessions` by concurrency, and open loop at `open_rate` times
+    what the plain teacher serves at most, for the `barred` setups (0: none)."""
+
+    pair: str
+    setups: list[Setup]
+    blocks: int
+    sessions: dict[int, int]
+    open_rate: float = 0.0
+    threads: int = 0
+
+
+def quick(pair: str, threads: int) -> Plan:
+    """A fraction of the cells, two blocks: minutes."""
+    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 4, 16: 16}, 0.0, threads)
+
+
+def full(pair: str, blocks: int, threads: int) -> Plan:
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 8, 16: 24}, 0.7, threads)
+
+
+class Journal:
+    """Cells measured so far, one line each; a torn last line is left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.cells: list[Cell] = []
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for at, line in enumerate(lines):
+            try:
+                self.cells.append(msgspec.json.decode(line, type=Cell))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                if at + 1 < len(lines):
+                    raise FormatError(f"{path}, line {at + 1}: not a cell ({error}): remove the file") from error
+        self.done = {cell.key for cell in self.cells}
+        if len(self.cells) < len(lines):
+            path.write_bytes(b"".join(msgspec.json.encode(cell) + b"\n" for cell in self.cells))
+
+    def add(self, cell: Cell) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.encode(cell) + b"\n")
+        self.cells.append(cell)
+        self.done.add(cell.key)
+
+
+def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]) -> None:
+    """Measure what the journal lacks. In each block all setups get the same sessions, and come in a new order."""
+    for block in range(plan.blocks):
+        order = list(plan.setups)
+        random.Random(f"{SEED} {block}").shuffle(order)
+        for at, setup in enumerate(order, 1):
+            wanted = [(c, "closed") for c in plan.sessions]
+            if plan.open_rate and setup in cells.barred(plan.pair):
+                wanted.append((0, "open"))
+            missing = [(c, loop) for c, loop in wanted if (setup, block, c, loop) not in journal.done]
+            if missing:
+                say(f"block {block + 1}/{plan.blocks}, {plan.pair} {at}/{len(order)}: {setup.name}")
+                measure(plan, setup, block, models, (missing, journal))
+
+
+def measure(
+    plan: Plan, setup: Setup, block: int, models: Models, wanted: tuple[list[tuple[int, str]], Journal]
+) -> None:
+    """Start the setup's server once, warm it, and measure the missing cells."""
+    missing, journal = wanted
+    with served(setup, models, plan.threads) as engine:
+        name, pids = engine.models[0], processes.family(engine.pid)
+        asyncio.run(player.closed(engine.url, name, works("train", WARM, 900), 1))
+        for concurrency, loop in missing:
+            some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)
+            before = processes.cpu_s(pids)
+            if loop == "open":
+                rate = plan.open_rate * bearable(journal) * len(some) / sum(len(w.moves) for w in some)
+                replayed = asyncio.run(player.opened(engine.url, name, some, rate))
+            else:
+                replayed = asyncio.run(player.closed(engine.url, name, some, concurrency))
+            used = processes.cpu_s(pids) - before
+            journal.add(cell(setup, block, concurrency, loop, replayed, used, processes.peak_mb(pids)))
+
+
+def bearable(journal: Journal) -> float:
+    """Requests a second of the teacher in BF16 at the highest concurrency: a load that every barred setup can bear."""
+    found = [
+        one.rate
+        for one in journal.cells
+        if one.loop == "closed" and one.setup.model == "teacher" and one.setup.name == "teacher + bf16"
+    ]
+    return max(found, default=1.0)
+
+
+def cell(  # noqa: PLR0913  a row has as many columns
+    setup: Setup, block: int, concurrency: int, loop: str, replayed: Replayed, used: float, peak: float
+) -> Cell:
+    told = {name: getattr(replayed, name) for name in Replayed.__struct_fields__}
+    return Cell(setup=setup, block=block, concurrency=concurrency, loop=loop, cpu_s=used, peak_mb=peak, **told)
+
+
+_recorded: dict[tuple[str, int, int], list[Work]] = {}
+
+
+def works(split: str, sessions: int, block: int) -> list[Work]:
+    """The sessions of a block: the same for every setup, others in every block."""
+    key = split, sessions, block
+    if key not in _recorded:
+        _recorded[key] = traffic.record(split, sessions, 100 + block)
+    return _recorded[key]
+
+
+@contextlib.contextmanager
+def served(setup: Setup, models: Models, threads: int) -> Iterator[EmbeddedEngine]:
+    """`trimtab engine serve` as the setup has it."""
+    folder = models.folders[f"{setup.pair} {setup.model}"]
+    words: list[str] = ["--kv-mib", str(KV_MIB)]
+    if setup.draft != "none":
+        words += ["--draft", "lookup" if setup.draft == "lookup" else str(models.drafters[setup.model])]
+    if setup.reuse == "off":
+        words.append("--no-prefix-reuse")
+    cores = threads or len(os.sched_getaffinity(0))
+    with EmbeddedEngine([str(folder)], precision=setup.precision, threads=cores, options=words) as engine:
+        yield engine

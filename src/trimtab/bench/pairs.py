@@ -1,0 +1,65 @@
+"""The models that are measured: the shipped pair, the same grown to about 500M and 70M, and a drafter for each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from trimtab.bench import traffic
+from trimtab.engines import build_cache
+from trimtab.engines.enlarge import SIZES, enlarge
+from trimtab.engines.prepared import locate
+from trimtab.levers.speculation import options, training
+
+HOME = Path(".trimtab/attribution")
+PAIRS = ("shipped", "enlarged")
+GROWN = {"teacher": "500m", "student": "70m"}
+LEARNT_SESSIONS = 700
+EPOCHS = 3
+
+
+class Models(msgspec.Struct, frozen=True):
+    """Folders by (pair, model), and each model's drafter."""
+
+    folders: dict[str, Path]
+    drafters: dict[str, Path]
+
+
+def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Models:
+    """Build what is missing, once. The student's drafter is trained on recorded sessions; the teacher's is the student.
+
+    Errors: ModelError, DiskFull, MissingExtra where torch is needed for training.
+    """
+    small = {model: locate(f"dealer-{model}") for model in GROWN}
+    folders = {f"shipped {model}": folder for model, folder in small.items()}
+    for model, size in GROWN.items():
+        if "enlarged" in pairs:
+            say(f"growing dealer-{model} to {size}")
+            target = home / f"dealer-{model}-{size}-{_digest(small[model])[:12]}"
+            folders[f"enlarged {model}"] = enlarge(small[model], target, SIZES[size])
+    # Grown models compute the same function, so one drafter serves both.
+    return Models(folders, {"teacher": small["student"], "student": trained(small["student"], home, say)})
+
+
+def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
+    """A drafter for `target`, distilled on the train split's sessions, unless it is there."""
+    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 1})
+    folder = home / f"drafter-{_digest(target)[:12]}"
+    if build_cache.is_whole(folder):
+        return folder
+    say("distilling a drafter (some minutes; a stopped run goes on)")
+    calls = traffic.spoken(traffic.record("train", LEARNT_SESSIONS, 5))
+    home.mkdir(parents=True, exist_ok=True)
+
+    def fill(fresh: Path) -> None:
+        training.drafter(its, calls, [], home, fresh)
+
+    return build_cache.keep(folder, 16 << 20, fill)
+
+
+def _digest(folder: Path) -> str:
+    with (folder / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

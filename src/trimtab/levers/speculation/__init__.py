@@ -1,0 +1,1 @@
+"""Speculation: a drafter proposes tokens, the model checks several in one step and says what it would have said."""

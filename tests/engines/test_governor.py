@@ -1,0 +1,57 @@
+"""The governor: the ladder, and that it stops where drafting was measured not to pay."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.engines.governor import MODEL_LADDER, MOST, PROBE, Governor, checked, read_ladder, text_of
+from trimtab.errors import ConfigError
+
+
+def test_the_ladder_as_shipped():
+    governor = Governor(MODEL_LADDER)
+    assert [governor.choose(live) for live in (0, 1, 2, 3, 4, 7, 8, 16, 100)] == [8, 8, 4, 4, 2, 2, 0, 0, 0]
+
+
+@given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, MOST)), max_size=5, unique_by=lambda rung: rung[0]))
+def test_what_is_written_is_read_back(more):
+    ladder = checked(tuple(sorted(({1: 3} | dict(more)).items())))
+    assert read_ladder(text_of(ladder)) == ladder
+
+
+@given(st.text(alphabet="0123456789:,- x", max_size=20))
+def test_any_text_is_read_or_refused(text):
+    try:
+        ladder = read_ladder(text)
+    except ConfigError as error:
+        assert "\n" not in str(error)
+    else:
+        assert ladder[0][0] == 1
+
+
+@pytest.mark.parametrize("text", ["", "8", "2:4", "1:4,1:2", "1:4,3:1,2:1", "1:99", "1:4;2:2"])
+def test_wrong_ladders(text):
+    with pytest.raises(ConfigError):
+        read_ladder(text)
+
+
+def test_it_stops_where_a_drafted_token_costs_more_and_begins_again_when_it_pays():
+    governor = Governor(((1, 4), (2, 2)))
+    for _ in range(100):
+        governor.note(1, True, 50, 2.0)
+        governor.note(1, False, 50, 1.0)
+    chosen = [governor.choose(1) for _ in range(PROBE * 3)]
+    assert chosen.count(4) == 3, "one request in PROBE is drafted all the same"
+    assert governor.choose(2) == 2, "another rung knows nothing of it"
+    assert governor.lengths == ((1, 0), (2, 2))
+    for _ in range(200):
+        governor.note(1, True, 50, 0.5)
+    assert governor.lengths == ((1, 4), (2, 2))
+
+
+def test_both_ways_are_measured_before_it_decides():
+    governor = Governor(((1, 4),))
+    governor.note(1, True, 10_000, 100.0)
+    assert governor.choose(1) == 4
+    chosen = [governor.choose(1) for _ in range(PROBE * 2)]
+    assert chosen.count(0) == 2
