@@ -13,7 +13,7 @@ from trimtab.levers import encoder, labels, narrowness
 from trimtab.levers.examples import Example
 from trimtab.levers.small_model.options import Options
 from trimtab.money import PriceTable
-from trimtab.stats.ratios import ratio
+from trimtab.stats.ratios import ratio, summed
 
 _METHOD = (
     "calls of agents that are narrow (few output forms, 300 traces), or that a label head would answer, "
@@ -35,16 +35,20 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True):
 def estimate(found: Mapping[str, Sequence[Example]], its: Options, prices: PriceTable) -> Estimate:
     """Of the calls by agent."""
     judged = {agent: _judged(agent, some, its) for agent, some in sorted(found.items())}
-    saving, interval = ratio(_parts(found, judged, its, prices, "share"))
-    low = ratio(_parts(found, judged, its, prices, "low"))[1].low
-    high = ratio(_parts(found, judged, its, prices, "high"))[1].high
+    middle, least, most = (
+        ratio(summed(_parts(found, judged, its, prices, which))) for which in ("share", "low", "high")
+    )
+    saving = middle.value or 0.0
+    # Of fewer than two sessions nothing is known.
+    low = min(0.0 if each.low is None else each.low for each in (middle, least))
+    high = max(1.0 if each.high is None else each.high for each in (middle, most))
     sessions = {each.cluster for some in found.values() for each in some}
     kinds = [each.kind for each in judged.values()]
     return Estimate(
         lever="small_model",
         saving=_clipped(saving),
-        low=min(_clipped(min(low, interval.low)), _clipped(saving)),
-        high=max(_clipped(max(high, interval.high)), _clipped(saving)),
+        low=min(_clipped(low), _clipped(saving)),
+        high=max(_clipped(high), _clipped(saving)),
         n=len(sessions),
         method=_METHOD.format(price=its.price),
         risk=(

@@ -144,7 +144,9 @@ def _reply(request: Request, answer: dict[str, Any]) -> Reply:
         return Reply(200, ((b"content-type", b"application/json"),), msgspec.json.encode(body))
     numbered = [{"index": at, **call} for at, call in enumerate(calls)]
     deltas = [({**message, **({"tool_calls": numbered} if calls else {})}, None), ({}, finish)]
-    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas]
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas
+    ]
     if _wants_usage(request):
         events.append({"choices": [], "usage": usage})
     told = [b"data: " + json.dumps({**head, "object": "chat.completion.chunk", **each}).encode() for each in events]
