@@ -78,7 +78,7 @@ def test_a_timestamp_at_the_head_breaks_the_prefix_and_a_fixed_head_does_not():
     fixed = case.case(("", ""), with_head(plain(60), lambda at: rules), None, PRICES)
     stamped = case.case(("", ""), with_head(plain(60), lambda at: f"Now it is {at}.\n{rules}"), None, PRICES)
     good, bad = trimming.prefix_layout(fixed), trimming.prefix_layout(stamped)
-    assert good.word is Word.WORTH and good.facts["possible"] > 0.9
+    assert good.word is Word.WORTH and good.facts["possible"] > 0.8
     assert bad.facts["possible"] == 0 and bad.saving == 0
     assert bad.word is Word.TRY and bad.high > 0.4, "what could be had by moving the timestamp"
 
@@ -130,10 +130,11 @@ def test_secrets_in_labels_are_masked():
     chance = random.Random(1)
     says = ["write to anna.berg@example.com", "call the desk"]
     made = [
-        public.record(at, f"question {at} about {name}", name) for at in range(400) for name in [chance.choice(says)]
+        public.record(at, f"question {at} about {name}", name) for at in range(900) for name in [chance.choice(says)]
     ]
     found = only(weighing.weigh({("w", "a"): made}, PRICES, None, Budget(cpu_s=30.0)).worths, "label head")
-    assert found.facts["labels"] and "anna.berg" not in msgspec.json.encode(found).decode()
+    assert found.word is Word.WORTH and found.facts["labels"]
+    assert "anna.berg" not in msgspec.json.encode(found).decode()
 
 
 def test_banking77_a_small_encoder_is_enough():
