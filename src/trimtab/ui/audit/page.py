@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from trimtab.errors import ConfigError
 from trimtab.plan.survey import Survey
 from trimtab.ui.audit import bill, blocks, examples, levers, method, shape, times, waste
 from trimtab.ui.audit.blocks import Tile
@@ -30,6 +33,23 @@ def document(survey: Survey) -> str:
         "foot": f"Made by trimtab audit from {source_of(survey)}. This file needs no network and sends nothing.",
     }
     return blocks.page(f"Audit of {source_of(survey)}", words)
+
+
+def check(path: Path) -> None:
+    """ConfigError where no file can be written there: better before the reading than after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"cannot write {path}: give --html a file in a folder that is there")
+
+
+def write(path: Path, survey: Survey) -> None:
+    """The page as a file, whole or not at all; ConfigError where it cannot be written."""
+    text, held = document(survey), path.with_name(f".{path.name}.part")
+    try:
+        held.write_text(text, encoding="utf-8")
+        held.replace(path)
+    except OSError as error:
+        held.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}; give --html another file") from error
 
 
 def source_of(survey: Survey) -> str:
