@@ -105,9 +105,9 @@ def combine(worths: Sequence[Worth], uses: Mapping[Agent, Use], seed: int = 0) -
     high); an interval is the middle 95 % of the draws.
     """
     agents = sorted({(worth.workflow, worth.agent) for worth in worths})
-    bill = sum(uses[agent].nanodollars for agent in agents if agent in uses)
-    time = sum(uses[agent].seconds for agent in agents if agent in uses)
-    calls = sum(uses[agent].calls for agent in agents if agent in uses)
+    bill = sum(use.nanodollars for use in uses.values())
+    time = sum(use.seconds for use in uses.values())
+    calls = sum(use.calls for use in uses.values())
     open_ = [w for w in worths if w.word in (Word.WORTH, Word.TRY) and (w.workflow, w.agent) in uses]
     draws = {id(worth): _draws(worth, seed + place) for place, worth in enumerate(open_)}
     state, chosen, left_out = _State(agents, seed), list[Chosen](), list[tuple[str, str, str, str]]()

@@ -10,6 +10,7 @@ from trimtab.levers import labels, narrowness
 from trimtab.levers.cache import forecast, glance, options, recorded
 from trimtab.plan.case import Case, smaller
 from trimtab.plan.worth import Budget, Effort, Evidence, Word, Worth
+from trimtab.store import personal
 from trimtab.store.redaction import scrub_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 LEAST = 0.05  # of an agent's cost: what is worth the trouble
 CORE_HOUR = 0.05  # US dollars, for an encoder on a CPU
-ROUTED = 0.2  # of calls that a router by the prompt alone moved without loss (RouteLLM's tables, docs/audit.md)
+ROUTED = 0.2  # of calls that a router by the prompt alone moved without loss (RouteLLM's tables of MMLU and GSM8K: LOG.md)
 TUNED = 0.5  # of the outputs in known forms; what a student learns of them is known after training only
 TERMS_MOST = 2000
 
@@ -133,7 +134,7 @@ def label_head(its: Case, eye: Eye | None, budget: Budget) -> Worth:
         f"{cut.confidence:.0%} confidence; beside it {plain.method}, {plain.agreement.share:.1%}",
         look=tuple(each.call.id for each in its.examples[:5]),
         facts={
-            "labels": [scrub_text(name) for name in closed.labels[:20]],
+            "labels": [shown(name) for name in closed.labels[:20]],
             "accuracy": agreed.share,
             "accuracy_low": agreed.low,
             "accuracy_high": agreed.high,
@@ -185,7 +186,7 @@ def tuned_model(its: Case) -> Worth:
         "covered": narrow.covered,
         "covered_low": narrow.low,
         "structured": narrow.structured,
-        "forms": [scrub_text(form.shape)[:120] for form in narrow.forms[:5] if form.kind != "text"],
+        "forms": [shown(form.shape)[:120] for form in narrow.forms[:5] if form.kind != "text"],
         "traces": narrow.n,
         "needed": narrowness.ENOUGH,
     }
@@ -220,6 +221,11 @@ def tuned_model(its: Case) -> Worth:
         "of these to be learned",
         facts=facts,
     )
+
+
+def shown(text: str) -> str:
+    """Without secrets and structured personal data."""
+    return personal.without(scrub_text(text))
 
 
 def skipped(its: Case, lever: str, why: str) -> Worth:

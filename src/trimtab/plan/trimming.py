@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from trimtab.levers import lookup, narrowness
 from trimtab.levers.examples import Example
 from trimtab.plan.case import Case
-from trimtab.plan.replacing import LEAST, skipped
+from trimtab.plan.replacing import LEAST, shown, skipped
 from trimtab.plan.worth import Effort, Evidence, Word, Worth
 from trimtab.trace import Record
 
@@ -166,7 +166,7 @@ def shorter_prompts(its: Case) -> Worth:
         effort=Effort.HOURS,
         breaks="the first task that needs what was cut",
         method=f"tools offered at least {OFFERED} times; a tool unused in n calls may be used in 3/n of them (95 %)",
-        facts={"unused_tools": spare[:20], "unused": unused, "old_turns": old},
+        facts={"unused_tools": [shown(name) for name in spare[:20]], "unused": unused, "old_turns": old},
     )
 
 

@@ -19,9 +19,9 @@ OPTIONS = options.read({})
 
 
 def growing(seed, count):
-    """Hits with a chance that grows and levels off, as in a cache that fills."""
+    """Hits with a chance that grows and levels off, about as fast as on the public streams."""
     chance = np.random.default_rng(seed)
-    return chance.random(count) < 0.75 * (1 - np.exp(-np.arange(count) / 5000))
+    return chance.random(count) < 0.75 * (1 - np.exp(-np.arange(count) / 1500))
 
 
 def test_a_growing_curve_is_carried_on_and_covered():
