@@ -55,7 +55,13 @@ def request(at: int, row: dict[str, str]) -> dict[str, object]:
         "workflow": "bank",
         "agent": "intents",
         "request": {"model": "gpt-4o-mini", "messages": asked},
-        "response": {"id": f"banking77-{at}", "object": "chat.completion", "model": "gpt-4o-mini", "choices": [answer], "usage": usage},
+        "response": {
+            "id": f"banking77-{at}",
+            "object": "chat.completion",
+            "model": "gpt-4o-mini",
+            "choices": [answer],
+            "usage": usage,
+        },
     }
 
 

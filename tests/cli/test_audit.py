@@ -28,7 +28,13 @@ def line(index, **more):
         "workflow": "sorting",
         "agent": "north" if index % 3 else "south",
         "request": {"model": "gpt-4o", "messages": asked},
-        "response": {"id": f"c{index}", "object": "chat.completion", "model": "gpt-4o", "choices": [answer], "usage": usage},
+        "response": {
+            "id": f"c{index}",
+            "object": "chat.completion",
+            "model": "gpt-4o",
+            "choices": [answer],
+            "usage": usage,
+        },
         **more,
     }
 

@@ -70,8 +70,7 @@ def headline(survey: Survey) -> tuple[str, str, str]:
     one = survey.portfolio
     if one is None or not one.saving:
         return paid, "", ""
-    saved = between(share(one.low), share(one.high))
-    return f"{paid} First estimates see ", saved, " of it saved." if totals.spend.known else " of the cost saved."
+    return f"{paid} First estimates see ", share(one.saving), " of it saved."
 
 
 def lead(survey: Survey) -> str:
@@ -101,7 +100,13 @@ def tiles(survey: Survey) -> tuple[Tile, ...]:
     made = [Tile("Cost, at list prices", spent(totals.spend), unpriced)]
     one = survey.portfolio
     if one is not None and one.saving:
-        made.append(Tile("Could go", f"{share(one.saving)}", (f"95 %: {between(share(one.low), share(one.high))}",)))
+        made.append(
+            Tile(
+                "Could go",
+                f"{share(one.saving)}",
+                (f"95 %: {between(share(one.low), share(one.high))}", f"{share(one.grounded)} counted or played"),
+            )
+        )
     made.append(Tile("Calls", f"{totals.calls:,}", (f"in {_many(totals.traces, 'trace')}",)))
     made.append(Tile("Tokens in", count(totals.input_tokens), (f"{share(cached)} of them cached",)))
     made.append(Tile("Tokens out", count(totals.output_tokens)))
