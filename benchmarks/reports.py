@@ -2,8 +2,8 @@
 
     python benchmarks/reports.py [--out FOLDER] [NAME ...]
 
-Data come from TRIMTAB_DATA (default ../shared/data beside the checkout). Banking77 is written as requests whose answer is
-the intent, as a service that asks a large model for one label would log them.
+Data come from TRIMTAB_DATA (default ../shared/data beside the checkout). Banking77 is written as requests whose
+answer is the intent, as a service that asks a large model for one label would log them.
 """
 
 from __future__ import annotations
@@ -51,12 +51,17 @@ def request(at: int, row: dict[str, str]) -> dict[str, object]:
     answer = {"index": 0, "message": {"role": "assistant", "content": row["category"]}, "finish_reason": "stop"}
     usage = {"prompt_tokens": tokens, "completion_tokens": made, "total_tokens": tokens + made}
     return {
-        "id": f"banking77-{at}",
-        "started_ns": (1_700_000_000 + 3 * at) * 10**9,
+        "timestamp": 1_700_000_000 + 3 * at,
         "workflow": "bank",
         "agent": "intents",
         "request": {"model": "gpt-4o-mini", "messages": asked},
-        "response": {"object": "chat.completion", "model": "gpt-4o-mini", "choices": [answer], "usage": usage},
+        "response": {
+            "id": f"banking77-{at}",
+            "object": "chat.completion",
+            "model": "gpt-4o-mini",
+            "choices": [answer],
+            "usage": usage,
+        },
     }
 
 

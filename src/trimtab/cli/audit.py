@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.cli import storewords
-from trimtab.errors import ConfigError, FormatError, require
+from trimtab.errors import FormatError, require
 
 if TYPE_CHECKING:
     from trimtab.plan.survey import Progress, Survey, Surveyor
@@ -29,6 +29,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     for name in ("workflow", "agent"):
         parser.add_argument(f"--{name}", help=f"only calls of this {name}")
     parser.add_argument("--config", type=Path, metavar="FILE", help="prices and store; default: trimtab.toml, if any")
+    text = "CPU seconds for reading texts closely (default 12); more of them narrow the intervals"
+    parser.add_argument("--seconds", type=float, default=12.0, metavar="S", help=text)
     parser.set_defaults(run=_run)
 
 
@@ -36,24 +38,25 @@ def _run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from trimtab.plan.survey import Surveyor, Wanted
-    from trimtab.ui.audit import summary
+    from trimtab.plan.worth import Budget
+    from trimtab.ui.audit import page, summary
 
     if args.html:
         require("audit", "vl_convert", "jinja2")
-        _check(args.html)
+        page.check(args.html)
     settings = storewords.settings(args)
     surveyor = Surveyor(settings.price_table(), Wanted(args.workflow, args.agent), is_one=len(args.logs) < 2)
     found = _read(surveyor, args.logs or [settings.store.folder], args.format)
     if not found.audit.totals.calls:
-        raise FormatError(_nothing(found))
+        raise FormatError(summary.nothing(found))
     console = Console(stderr=args.json)
     console = console if console.is_terminal else Console(stderr=args.json, width=WIDTH)
     if not args.json:
         console.print(summary.drawn(found))
     with console.status("weighing the levers") if console.is_terminal else _quiet():
-        whole = surveyor.weighed(found)
+        whole = surveyor.weighed(found, Budget(cpu_s=max(0.0, args.seconds)))
     if args.html:
-        _write(args.html, whole)
+        page.write(args.html, whole)
     if args.json:
         return storewords.print_json(whole)
     console.print(summary.levers(whole))
@@ -99,30 +102,3 @@ def _bar() -> Iterator[Progress]:
 def _quiet() -> Iterator[None]:
     print("weighing the levers", file=sys.stderr)
     yield
-
-
-def _nothing(found: Survey) -> str:
-    read = sum(one.read for one in found.reading)
-    if read:
-        return f"none of {read:,} calls is of that workflow and agent: leave --workflow and --agent away to see all"
-    first = next((f"; the first bad one: {one.samples[0]}" for one in found.reading if one.samples), "")
-    bad = sum(one.bad for one in found.reading)
-    return f"no call could be read ({bad:,} bad{first}): name the format with --format, see docs/audit.md"
-
-
-def _check(path: Path) -> None:
-    """Better before the reading than after it."""
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError(f"cannot write {path}: give --html a file in a folder that is there")
-
-
-def _write(path: Path, whole: Survey) -> None:
-    from trimtab.ui.audit import page
-
-    held = path.with_name(f".{path.name}.part")
-    try:
-        held.write_text(page.document(whole), encoding="utf-8")
-        held.replace(path)
-    except OSError as error:
-        held.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}; give --html another file") from error

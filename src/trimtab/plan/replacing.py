@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 LEAST = 0.05  # of an agent's cost: what is worth the trouble
 CORE_HOUR = 0.05  # US dollars, for an encoder on a CPU
-ROUTED = 0.2  # of calls that a router by the prompt alone moved without loss (RouteLLM's tables of MMLU and GSM8K: LOG.md)
+ROUTED = (
+    0.2  # of calls that a router by the prompt alone moved without loss (RouteLLM's tables of MMLU and GSM8K: LOG.md)
+)
 TUNED = 0.5  # of the outputs in known forms; what a student learns of them is known after training only
 TERMS_MOST = 2000
 

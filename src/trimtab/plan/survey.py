@@ -21,11 +21,13 @@ from trimtab.plan.evidence import shown
 from trimtab.plan.examples import Example
 from trimtab.plan.portfolio import Portfolio
 from trimtab.plan.spread import Spread, Spreads
-from trimtab.plan.worth import Agent, Use, Weighed
+from trimtab.plan.worth import Agent, Budget, Use, Weighed
 from trimtab.store import logs
 from trimtab.store.formats.reading import ImportReport
 from trimtab.trace import Call, Record
 
+# CPU seconds that the first estimates may take unless it is said.
+CPU_S = 12.0
 # Gets the source now read, how far it is, its size (None where not known), and the calls so far.
 Progress = Callable[[str, int, int | None, int], None]
 
@@ -78,16 +80,18 @@ def survey(
     kind: str = "auto",
     wanted: Wanted | None = None,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> Survey:
     """Read `sources` (files, folders, stores, addresses of databases) and weigh every lever on them.
 
-    `prices` is the table shipped unless given; `kind` is one of `store.logs.FORMATS`. Raises FormatError where a source
+    `prices` is the table shipped unless given; `kind` is one of `store.logs.FORMATS`; `budget` says what the first
+    estimates may take. Raises FormatError where a source
     cannot be opened or its kind is not known, MissingExtra where its driver is not installed.
     """
     surveyor = Surveyor(prices or shipped_prices(), wanted or Wanted(), is_one=len(sources) < 2)
     for source in sources:
         surveyor.read(source, kind, progress)
-    return surveyor.weighed(surveyor.found())
+    return surveyor.weighed(surveyor.found(), budget)
 
 
 class Surveyor:
@@ -140,7 +144,7 @@ class Surveyor:
             untimed=self._untimed,
         )
 
-    def weighed(self, found: Survey) -> Survey:
+    def weighed(self, found: Survey, budget: Budget | None = None) -> Survey:
         """`found` with every lever for every agent, their combination, and the calls to look at."""
         by_agent = self._auditor.by_agent()
         sample = {
@@ -148,7 +152,7 @@ class Surveyor:
             for agent, traces in by_agent.items()
         }
         uses = self._uses(found.audit)
-        judged = weighing.weigh(sample, self._prices, uses)
+        judged = weighing.weigh(sample, self._prices, uses, budget or Budget(cpu_s=CPU_S))
         chosen = portfolio.combine(judged.worths, uses)
         shown_calls = examples.chosen(found.audit, judged, self._auditor.traces())
         return msgspec.structs.replace(found, weighed=judged, portfolio=chosen, examples=shown_calls)

@@ -150,5 +150,6 @@ def summary(one: Portfolio) -> str:
         return f"Nothing comes off the bill by these{seconds}."
     return (
         f"Together {interval(one.saving, one.low, one.high)} of the bill, {money(one.nanodollars)}{seconds}; "
-        f"added up they would claim {share(one.summed)}. They may make {share(one.quality)} of all answers worse."
+        f"added up they would claim {share(one.summed)}. {share(one.grounded)} of the bill rests on calls counted or "
+        f"played, the rest on upper bounds. They may make {share(one.quality)} of all answers worse."
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from trimtab.errors import ConfigError
 from trimtab.plan.survey import Survey
 from trimtab.ui.audit import bill, blocks, examples, levers, method, shape, times, waste
 from trimtab.ui.audit.blocks import Tile
@@ -32,6 +35,23 @@ def document(survey: Survey) -> str:
     return blocks.page(f"Audit of {source_of(survey)}", words)
 
 
+def check(path: Path) -> None:
+    """ConfigError where no file can be written there: better before the reading than after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"cannot write {path}: give --html a file in a folder that is there")
+
+
+def write(path: Path, survey: Survey) -> None:
+    """The page as a file, whole or not at all; ConfigError where it cannot be written."""
+    text, held = document(survey), path.with_name(f".{path.name}.part")
+    try:
+        held.write_text(text, encoding="utf-8")
+        held.replace(path)
+    except OSError as error:
+        held.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}; give --html another file") from error
+
+
 def source_of(survey: Survey) -> str:
     """The sources by name, the first few."""
     names = [reading.source.rstrip("/").rpartition("/")[2] or reading.source for reading in survey.reading]
@@ -50,8 +70,7 @@ def headline(survey: Survey) -> tuple[str, str, str]:
     one = survey.portfolio
     if one is None or not one.saving:
         return paid, "", ""
-    saved = between(share(one.low), share(one.high))
-    return f"{paid} First estimates see ", saved, " of it saved." if totals.spend.known else " of the cost saved."
+    return f"{paid} First estimates see ", share(one.saving), " of it saved."
 
 
 def lead(survey: Survey) -> str:
@@ -81,7 +100,13 @@ def tiles(survey: Survey) -> tuple[Tile, ...]:
     made = [Tile("Cost, at list prices", spent(totals.spend), unpriced)]
     one = survey.portfolio
     if one is not None and one.saving:
-        made.append(Tile("Could go", f"{share(one.saving)}", (f"95 %: {between(share(one.low), share(one.high))}",)))
+        made.append(
+            Tile(
+                "Could go",
+                f"{share(one.saving)}",
+                (f"95 %: {between(share(one.low), share(one.high))}", f"{share(one.grounded)} counted or played"),
+            )
+        )
     made.append(Tile("Calls", f"{totals.calls:,}", (f"in {_many(totals.traces, 'trace')}",)))
     made.append(Tile("Tokens in", count(totals.input_tokens), (f"{share(cached)} of them cached",)))
     made.append(Tile("Tokens out", count(totals.output_tokens)))

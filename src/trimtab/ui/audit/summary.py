@@ -38,6 +38,16 @@ def levers(survey: Survey) -> RenderableType:
     return Group(table, Text.assemble(" ", summary(survey.portfolio)))
 
 
+def nothing(survey: Survey) -> str:
+    """Why there is nothing to show, and what to do."""
+    read = sum(one.read for one in survey.reading)
+    if read:
+        return f"none of {read:,} calls is of that workflow and agent: leave --workflow and --agent away to see all"
+    first = next((f"; the first: {one.samples[0]}" for one in survey.reading if one.samples), "")
+    bad = sum(one.bad for one in survey.reading)
+    return f"no call could be read ({bad:,} bad{first}): name the format with --format, see docs/audit.md"
+
+
 def _head(survey: Survey) -> Panel:
     grid = Table.grid(padding=(0, 3))
     tiles = page.tiles(survey)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trimtab.plan.findings import Traffic
 from trimtab.plan.spread import Spread
@@ -17,6 +17,7 @@ _TITLES = {
     "input": "Tokens into a call",
     "output": "Tokens out of a call",
 }
+_FORMS: dict[str, Callable[[float], str]] = {"ms": milliseconds, "US dollars": lambda value: money(value * 1e9)}
 _TRAFFIC = (
     *(Column("workflow"), Column("calls"), Column("hours", "extra"), Column("in p50"), Column("in p90", "extra")),
     *(Column("out p50"), Column("out p90", "extra"), Column("burstiness"), Column("peak over mean", "extra")),
@@ -40,7 +41,7 @@ def _drawn(one: Spread) -> Markup:
     unit = "seconds" if one.unit == "ms" else one.unit
     bars = [(held.low * scale, held.high * scale, held.count) for held in one.bins]
     marks = {name: value * scale for name, value in (("p50", one.p50), ("p90", one.p90), ("p99", one.p99))}
-    form = {"ms": milliseconds, "US dollars": lambda value: money(value * 1e9)}.get(one.unit, count)
+    form = _FORMS.get(one.unit, count)
     told = f"p50 {form(one.p50)} · p90 {form(one.p90)} · p99 {form(one.p99)} · n = {one.n:,}"
     nought = f" · {one.nought:,} of 0 not drawn" if one.nought else ""
     title = _TITLES.get(one.name, one.name)
