@@ -42,7 +42,7 @@ def quick(pair: str, threads: int) -> Plan:
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 48}, 0.7, threads)
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads)
 
 
 class Journal:
@@ -98,7 +98,7 @@ def measure(
             some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)
             before = processes.cpu_s(pids)
             if loop == "open":
-                rate = plan.open_rate * bearable(journal) * len(some) / sum(len(w.moves) for w in some)
+                rate = plan.open_rate * bearable(journal, plan.pair) * len(some) / sum(len(w.moves) for w in some)
                 replayed = asyncio.run(player.opened(engine.url, name, some, rate))
             else:
                 replayed = asyncio.run(player.closed(engine.url, name, some, concurrency))
@@ -115,13 +115,9 @@ def measure(
             )
 
 
-def bearable(journal: Journal) -> float:
+def bearable(journal: Journal, pair: str) -> float:
     """Requests a second of the teacher in BF16 at the highest concurrency: a load that every barred setup can bear."""
-    found = [
-        one.rate
-        for one in journal.cells
-        if one.loop == "closed" and one.setup.model == "teacher" and one.setup.name == "teacher + bf16"
-    ]
+    found = [one.rate for one in journal.cells if one.loop == "closed" and one.setup == Setup(pair, "teacher")]
     return max(found, default=1.0)
 
 
