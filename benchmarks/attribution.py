@@ -25,8 +25,8 @@ SETTING = (
     "The dealership's reference sessions, replayed move by move through the server, each with its recorded turns "
     "before it; {threads} engine threads; blocks in random order, the same sessions for every setup of a block; "
     "intervals are Student's over blocks, at 95 %. 'Task success': every move of the session right. The enlarged pair "
-    "computes what the shipped one does, in real numbers: in bfloat16 a near tie may fall otherwise. The shipped models "
-    "are below 30M weights, where the fixed cost of a step hides most of what is to be seen."
+    "computes what the shipped one does, in real numbers: in bfloat16 a near tie may fall otherwise. The shipped "
+    "models are below 30M weights, where the fixed cost of a step hides most."
 )
 
 

@@ -74,7 +74,7 @@ def test_a_size_that_does_not_hold_the_model_is_refused(tmp_path, change):
 def test_broken_sources_and_a_full_disk_leave_nothing(tmp_path):
     tiny.write_checkpoint(tmp_path / "small", "qwen2")
     with pytest.raises(DiskFull):
-        enlarge(tmp_path / "small", tmp_path / "grown", Size(2**16, 500, 2**10, 2**10, 2**18))
+        enlarge(tmp_path / "small", tmp_path / "grown", Size(2**16, 500, 2**10, 2**9, 2**18))
     (tmp_path / "small" / SINGLE).write_bytes(b"short")
     with pytest.raises(ModelError):
         enlarge(tmp_path / "small", tmp_path / "grown", GROWN)

@@ -19,7 +19,7 @@ from trimtab.bench.traffic import Work
 from trimtab.engines.embedded import EmbeddedEngine
 from trimtab.errors import FormatError
 
-WARM = 3  # sessions before anything is measured: they hold every agent's prompt
+WARM = 16  # sessions before anything is measured: they hold every agent's prompt
 KV_MIB = 1024
 SEED = 6
 
@@ -38,11 +38,11 @@ class Plan(msgspec.Struct, frozen=True):
 
 def quick(pair: str, threads: int) -> Plan:
     """A fraction of the cells, two blocks: minutes."""
-    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 4, 16: 16}, 0.0, threads)
+    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 6, 16: 32}, 0.0, threads)
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 8, 16: 24}, 0.7, threads)
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads)
 
 
 class Journal:
@@ -92,34 +92,33 @@ def measure(
     missing, journal = wanted
     with served(setup, models, plan.threads) as engine:
         name, pids = engine.models[0], processes.family(engine.pid)
-        asyncio.run(player.closed(engine.url, name, works("train", WARM, 900), 1))
+        for concurrency in (1, max(plan.sessions)):  # with a drafter these go to two pipelines, each with its cache
+            asyncio.run(player.closed(engine.url, name, works("train", WARM, 900)[: concurrency * 3], concurrency))
         for concurrency, loop in missing:
             some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)
             before = processes.cpu_s(pids)
             if loop == "open":
-                rate = plan.open_rate * bearable(journal) * len(some) / sum(len(w.moves) for w in some)
+                rate = plan.open_rate * bearable(journal, plan.pair) * len(some) / sum(len(w.moves) for w in some)
                 replayed = asyncio.run(player.opened(engine.url, name, some, rate))
             else:
                 replayed = asyncio.run(player.closed(engine.url, name, some, concurrency))
-            used = processes.cpu_s(pids) - before
-            journal.add(cell(setup, block, concurrency, loop, replayed, used, processes.peak_mb(pids)))
+            journal.add(
+                Cell(
+                    setup=setup,
+                    block=block,
+                    concurrency=concurrency,
+                    loop=loop,
+                    cpu_s=processes.cpu_s(pids) - before,
+                    peak_mb=processes.peak_mb(pids),
+                    **{name: getattr(replayed, name) for name in Replayed.__struct_fields__},
+                )
+            )
 
 
-def bearable(journal: Journal) -> float:
+def bearable(journal: Journal, pair: str) -> float:
     """Requests a second of the teacher in BF16 at the highest concurrency: a load that every barred setup can bear."""
-    found = [
-        one.rate
-        for one in journal.cells
-        if one.loop == "closed" and one.setup.model == "teacher" and one.setup.name == "teacher + bf16"
-    ]
+    found = [one.rate for one in journal.cells if one.loop == "closed" and one.setup == Setup(pair, "teacher")]
     return max(found, default=1.0)
-
-
-def cell(  # noqa: PLR0913  a row has as many columns
-    setup: Setup, block: int, concurrency: int, loop: str, replayed: Replayed, used: float, peak: float
-) -> Cell:
-    told = {name: getattr(replayed, name) for name in Replayed.__struct_fields__}
-    return Cell(setup=setup, block=block, concurrency=concurrency, loop=loop, cpu_s=used, peak_mb=peak, **told)
 
 
 _recorded: dict[tuple[str, int, int], list[Work]] = {}

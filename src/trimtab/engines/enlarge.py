@@ -25,8 +25,13 @@ from trimtab.errors import ConfigError, require
 if TYPE_CHECKING:
     import numpy as np
 
-BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-BESIDE += tokenizer_ir.NAMES
+BESIDE = (
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    *tokenizer_ir.NAMES,
+)
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -174,11 +179,13 @@ class _Growing:
 
     def _read(self, own: np.ndarray, norm: str) -> np.ndarray:
         """[rows, h] of a matrix that reads the normed stream -> [rows, H], the norm's weights inside."""
-        return (own * self.weight(norm)) @ self.basis.T * self.spread
+        made: np.ndarray = (own * self.weight(norm)) @ self.basis.T * self.spread
+        return made
 
     def _written(self, own: np.ndarray) -> np.ndarray:
         """[h, ...] that is added to the stream -> [H, ...]."""
-        return self.basis @ own
+        made: np.ndarray = self.basis @ own
+        return made
 
     def _places(self, kind: str) -> np.ndarray:
         """Where the small model's rows (heads' numbers, inner units) stand among the large one's."""

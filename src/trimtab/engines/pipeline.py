@@ -21,6 +21,7 @@ from trimtab.engines.protocol import Add, Batch, Form, Grammar, Piece, Profile, 
 from trimtab.errors import MissingExtra
 
 _PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
+RECOMPUTED = 96  # tokens of a prompt: to compute more of them again costs about what drafting a short answer gains
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
 _KV_BYTES = {"u8": 1.375, "bf16": 2.0, "f32": 4.0}
 
@@ -116,7 +117,12 @@ class Pipeline:
         """Into the engine, at the draft length that the governor gives; one of 0 goes to the plain pipeline."""
         length, place = 0, self._plain
         if self._governor is not None and self._drafting is not None and _draftable(message):
-            length = self._governor.choose(len(self._live) + len(self._queue) + 1)
+            crowd = len(self._live) + len(self._queue) + 1
+            length = self._governor.choose(crowd)
+            # Each pipeline has a cache of its own; alone nobody waits for a prompt that is computed again.
+            if length and crowd > 1:
+                lost = place.prefix.cached(message.prompt) - self._drafting.prefix.cached(message.prompt)
+                length = length if lost <= RECOMPUTED else 0
             place = self._drafting if length else place
         try:
             handle = place.enter(message.id, message.prompt, self._config(message), length)

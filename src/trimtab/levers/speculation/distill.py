@@ -72,7 +72,7 @@ class Distilled:
                 for group in optimiser.param_groups:
                     group["lr"] = self.options.rate * _pace(self.step, self.steps)
             loss = self._loss(chosen)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.drafter.parameters(), 1.0)
             for optimiser in optimisers:
                 optimiser.step()

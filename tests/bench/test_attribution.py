@@ -1,0 +1,45 @@
+"""One real block through a real server, closed and open loop; what is there already is not measured again."""
+
+import pytest
+
+from trimtab.bench import attribution, processes
+from trimtab.bench.attribution import Journal, Plan
+from trimtab.bench.cells import Setup
+from trimtab.bench.pairs import Models
+from trimtab.engines.prepared import shipped
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_block_is_measured_once(tmp_path, monkeypatch):
+    if "dealer-student" not in shipped():
+        pytest.skip("the shipped models are not there: make models")
+    student = shipped()["dealer-student"]
+    monkeypatch.setattr(attribution, "WARM", 1)
+    models = Models({"shipped student": student}, {"student": student})
+    setup = Setup("shipped", "student", "int8", "drafter")
+    plan = Plan("shipped", [setup], 1, {1: 1, 4: 2}, 0.7, 1)
+    journal = Journal(tmp_path / "cells.jsonl")
+    attribution.run(plan, models, journal, lambda text: None)
+    assert [(cell.concurrency, cell.loop) for cell in journal.cells] == [(1, "closed"), (4, "closed"), (0, "open")]
+    for cell in journal.cells:
+        works = attribution.works("test", 1 if cell.concurrency == 1 else 2, 0)
+        assert cell.requests == sum(len(work.moves) for work in works) == len(cell.latency_s)
+        assert set(cell.sessions) == {work.name for work in works}
+        assert 0 < cell.ttft_s[0] <= cell.latency_s[0]
+        assert cell.cpu_s > 0
+        assert cell.peak_mb > 50
+        assert 0 < cell.moves_right <= cell.requests
+    assert journal.cells[0].taken > 0, "the model drafts for itself"
+    said = []
+    attribution.run(plan, models, Journal(tmp_path / "cells.jsonl"), said.append)
+    assert said == []
+
+
+def test_processes_of_this_one():
+    import os
+
+    pids = processes.family(os.getpid())
+    assert pids[0] == os.getpid()
+    assert processes.cpu_s(pids) > 0
+    assert processes.peak_mb(pids) > 10
