@@ -102,7 +102,11 @@ def test_a_python_without_vllm_is_told(model, tmp_path):
 
 PLAIN = st.text(max_size=8) | st.integers() | st.booleans() | st.just({}) | st.just([])
 KEYS = st.from_regex(r"[a-z][a-zA-Z0-9]{0,6}", fullmatch=True)
-TREES = st.recursive(PLAIN, lambda held: st.lists(held, min_size=1, max_size=3) | st.dictionaries(KEYS, held, min_size=1, max_size=3), max_leaves=12)
+TREES = st.recursive(
+    PLAIN,
+    lambda held: st.lists(held, min_size=1, max_size=3) | st.dictionaries(KEYS, held, min_size=1, max_size=3),
+    max_leaves=12,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -112,7 +116,18 @@ def test_yaml_reads_back(tree):
 
 
 def test_the_command_line_writes_them(model, tmp_path, capsys):
-    words = ["rollout", "recipe", str(model), "--target", "vllm", "--lookup", "--tokens", "2", "--write", str(tmp_path / "out")]
+    words = [
+        "rollout",
+        "recipe",
+        str(model),
+        "--target",
+        "vllm",
+        "--lookup",
+        "--tokens",
+        "2",
+        "--write",
+        str(tmp_path / "out"),
+    ]
     assert main([*words, "--lora", "a=/l", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["words"][told["words"].index("--served-model-name") + 1] == model.name
