@@ -1,7 +1,7 @@
-"""Fewer bits, measured on the dealership: the gate's word on INT8 and INT4, calibration sets, and the collapse map.
+"""Fewer bits on the dealership: the gate's word on INT8 and INT4, calibration sets, the collapse map.
 
-`python benchmarks/quantization.py [--quick] [--json FILE] [--part NAME ...]`; a gate that was broken off goes on where it was
-with `--folder`. GPU formats are checked for shape elsewhere; FP8 and BF16 on a GPU: not measured.
+`python benchmarks/quantization.py [--quick] [--json FILE] [--part NAME ...]`; with `--folder`, a gate that was broken
+off goes on where it was. FP8 and BF16 on a GPU: not measured.
 """
 
 from __future__ import annotations

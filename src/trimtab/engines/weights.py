@@ -62,7 +62,8 @@ class Codes(NamedTuple):
 def grouped(values: np.ndarray, group: int) -> np.ndarray:
     """[rows, columns] -> [rows, groups, group]; one group a row where `group` is 0."""
     rows, columns = values.shape
-    return values.reshape(rows, -1, group or columns)
+    parts: np.ndarray = values.reshape(rows, -1, group or columns)
+    return parts
 
 
 def grid(values: np.ndarray, form: Format, shrink: float = 1.0) -> tuple[np.ndarray, np.ndarray | None]:

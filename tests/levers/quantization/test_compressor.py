@@ -31,7 +31,7 @@ def given(**changes):
 
 
 def test_without_the_environment_it_says_what_to_type(checkpoint):
-    with pytest.raises(ConfigError, match="trimtab quantization setup.*TRIMTAB_COMPRESSOR"):
+    with pytest.raises(ConfigError, match=r"trimtab quantization setup.*TRIMTAB_COMPRESSOR"):
         compressor.compress(checkpoint, given(), [])
 
 
