@@ -36,9 +36,7 @@ def routed(count=800):
     made = []
     for number in range(count):
         kind = chance.choice(sorted(ASKED))
-        text = (
-            f"{chance.choice(ASKED[kind])}, {chance.choice(MANNERS)} {number}"
-        )
+        text = f"{chance.choice(ASKED[kind])}, {chance.choice(MANNERS)} {number}"
         call = Call(
             id=f"{number:032x}", trace_id=f"{number:032x}", span_id=f"{number:016x}", duration_ms=5.0,
             started_ns=1_790_000_000 * 10**9 + number, end=EndState.COMPLETE, agent="router", endpoint="big",

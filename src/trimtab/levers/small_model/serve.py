@@ -70,8 +70,8 @@ class SmallModel:
     async def __call__(self, request: Request, call_next: Call) -> Reply:
         agent = request.who.agent
         if agent in self._heads and request.dialect.name == "chat":
-            work = self._guess, agent, bytes(request.body)
-            guess = await asyncio.get_running_loop().run_in_executor(self._thread, *work)
+            loop = asyncio.get_running_loop()
+            guess = await loop.run_in_executor(self._thread, self._guess, agent, request.body)
             request.notes.marks[MARK] = f"{'head' if guess.sure else 'escalated'} {guess.chance:.3f}"
             return _reply(request, guess.answer) if guess.sure else await call_next(request)
         if agent in self.settings.agents and (there := _named(request, self.settings.endpoint)) is not None:
@@ -144,7 +144,9 @@ def _reply(request: Request, answer: dict[str, Any]) -> Reply:
         return Reply(200, ((b"content-type", b"application/json"),), msgspec.json.encode(body))
     numbered = [{"index": at, **call} for at, call in enumerate(calls)]
     deltas = [({**message, **({"tool_calls": numbered} if calls else {})}, None), ({}, finish)]
-    events = [{"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas]
+    events: list[dict[str, Any]] = [
+        {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]} for delta, end in deltas
+    ]
     if _wants_usage(request):
         events.append({"choices": [], "usage": usage})
     told = [b"data: " + json.dumps({**head, "object": "chat.completion.chunk", **each}).encode() for each in events]
