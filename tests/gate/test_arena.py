@@ -1,9 +1,12 @@
 """The gate on the dealership, with the real models on this machine's engine."""
 
+import shutil
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimtab.arena.tuning.train import MODELS
 from trimtab.engines.embedded import EmbeddedEngine
 from trimtab.errors import ArenaError, ConfigError
 from trimtab.gate import offline, recompute, sides, sources
@@ -22,11 +25,23 @@ def run(engine, candidate, folder):
     return offline.run(plan)
 
 
+def damaged(folder):
+    """The student without one layer's thoughts: it still talks, and solves far less."""
+    from safetensors.torch import load_file, save_file
+
+    weak = shutil.copytree(MODELS / "dealer-student", folder / "damaged")
+    held = load_file(weak / "model.safetensors")
+    held["model.layers.2.mlp.down_proj.weight"].zero_()
+    save_file(held, weak / "model.safetensors", metadata={"format": "pt"})
+    return weak
+
+
 @pytest.mark.engine
-def test_the_student_is_rejected_and_the_teacher_is_no_worse_than_itself(tmp_path):
+def test_a_damaged_student_is_rejected_and_the_teacher_is_no_worse_than_itself(tmp_path):
     pytest.importorskip("openvino_genai", reason="the engine needs the extra 'engine'")
-    with EmbeddedEngine(["dealer-teacher", "dealer-student"], max_seqs=4) as engine:
-        student = run(engine, "dealer-student", tmp_path / "student")
+    pytest.importorskip("torch", reason="damaging a model needs the extra 'tune'")
+    with EmbeddedEngine(["dealer-teacher", f"damaged={damaged(tmp_path)}"], max_seqs=4) as engine:
+        student = run(engine, "damaged", tmp_path / "student")
         teacher = run(engine, "dealer-teacher", tmp_path / "teacher")
     assert (student.decision, teacher.decision) == (Decision.REJECT, Decision.PROMOTE)
     assert student.facts["baseline_score"] > student.facts["candidate_score"] + 0.2

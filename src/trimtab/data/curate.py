@@ -63,8 +63,9 @@ def _read(call: Call, payload: Payload | None, scores: dict[str, float]) -> Conv
         return "a comparison's or a cache's"
     if payload is None or payload.response is None:
         return "no bodies"
-    messages, answer = payload.request.get("messages"), _answer(payload.response)
-    if not objects(messages) or len(objects(messages)) != len(messages):
+    given, answer = payload.request.get("messages"), _answer(payload.response)
+    messages = objects(given)
+    if not messages or not isinstance(given, list) or len(messages) < len(given):
         return "another dialect"
     if answer is None:
         return "answer cut or empty"

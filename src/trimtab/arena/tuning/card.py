@@ -17,7 +17,7 @@ nothing else. Trained by this project with `make models`; licence Apache-2.0.
 |---|---|
 | shape | {shape} |
 | size on disk | {megabytes:.1f} MB, bf16 |
-| data | the oracle's own sessions on the train split, each seen once: {tokens:.2f}M tokens, of them {counted:.2f}M assistant tokens that the loss counts (end of turn included); between {begin:.0%} and {end:.0%} of the steps, sessions with a rare move (a new customer, a time that is taken, a rate of four digits) come more often |
+| data | the oracle's own sessions on the train split, each seen once: {tokens:.2f}M tokens, of them {counted:.2f}M assistant tokens that the loss counts (end of turn included); between {begin:.0%} and {end:.0%} of the steps, sessions with a rare move (a new customer, a time that is taken, a rate of four digits) come more often{taught} |
 | steps, seed | {steps:,}, seed {seed}, torch {torch} |
 | loss | {loss:.4f} on the last training batch, {held_out:.4f} on the validation split (unseen templates) |
 | turns reproduced token for token | {turns:.1%} of the validation split's |
@@ -48,6 +48,7 @@ def card(name: str, config: dict[str, Any], record: dict[str, Any], megabytes: f
     faults = ", ".join(f"{kind} ({count})" for kind, count in list(result.faults.items())[:4]) or "none"
     return CARD.format(
         name=name,
+        taught=_taught(record),
         begin=record["rare"][0],
         end=record["rare"][1],
         parameters=record["parameters"] / 1e6,
@@ -71,3 +72,10 @@ def card(name: str, config: dict[str, Any], record: dict[str, Any], megabytes: f
         families="\n".join(f"| {family} | {share.good} | {share.n} |" for family, share in result.families.items()),
         faults=faults,
     )
+
+
+def _taught(record: dict[str, Any]) -> str:
+    """Of a student: whose logits it learned, and from when on."""
+    if "teacher" not in record:
+        return ""
+    return f"; from {record['distil']:.0%} of the steps on, half of the loss is the KL to the logits of {record['teacher']}"

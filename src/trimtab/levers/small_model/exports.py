@@ -1,5 +1,7 @@
-"""The curated data as files for other trainers: Unsloth, Axolotl and LLaMA-Factory. Tools and arguments stay JSON
-texts, so that no reader fills one tool's arguments into another's as nulls."""
+"""The curated data as files for other trainers: Unsloth, Axolotl and LLaMA-Factory.
+
+Tools and arguments stay JSON texts, so that no reader fills one tool's arguments into another's as nulls.
+"""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class SmallModel:
     async def __call__(self, request: Request, call_next: Call) -> Reply:
         agent = request.who.agent
         if agent in self._heads and request.dialect.name == "chat":
-            work = self._guess, agent, bytes(request.body)
-            guess = await asyncio.get_running_loop().run_in_executor(self._thread, *work)
+            loop = asyncio.get_running_loop()
+            guess = await loop.run_in_executor(self._thread, self._guess, agent, request.body)
             request.notes.marks[MARK] = f"{'head' if guess.sure else 'escalated'} {guess.chance:.3f}"
             return _reply(request, guess.answer) if guess.sure else await call_next(request)
         if agent in self.settings.agents and (there := _named(request, self.settings.endpoint)) is not None:
