@@ -105,7 +105,7 @@ async def _ask(http: aiohttp.ClientSession, url: str, model: str, move: Move, re
     if not assembly.finished:
         raise UpstreamError(f"{url} cut an answer short in the middle of the replay")
     ended = time.perf_counter()
-    answer: dict[str, Any] = assembly.answer() or {}
+    answer = assembly.answer() or {}
     usage = answer.get("usage") or {}
     details = usage.get("completion_tokens_details") or {}
     taken = details.get("accepted_prediction_tokens", 0)
