@@ -93,7 +93,9 @@ def rounded(values: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None, fo
         shifted: np.ndarray = np.clip(codes + zeros, 0, 2**form.bits - 1).astype(np.uint8)
         return shifted
     half = 2 ** (form.bits - 1)
-    return np.clip(codes, 1 - half if form.bits == 8 and not form.group else -half, half - 1).astype(np.int8)
+    least = 1 - half if form.bits == 8 and not form.group else -half
+    signed: np.ndarray = np.clip(codes, least, half - 1).astype(np.int8)
+    return signed
 
 
 def encode(values: np.ndarray, form: Format) -> Codes:
