@@ -53,16 +53,13 @@ def write(path: Path, calls: int) -> None:
 def measured(path: Path) -> dict[str, float]:
     """In this process: seconds of CPU to read and add, and to make the findings; the most memory held."""
     from trimtab.config import shipped_prices
-    from trimtab.plan.audit import Auditor
-    from trimtab.store.formats.reading import ImportReport
-    from trimtab.store.logs import records
+    from trimtab.plan.survey import Surveyor, Wanted
 
     prices, began = shipped_prices(), time.process_time()
-    auditor = Auditor(prices)
-    for record, scores in records(path, prices, report=ImportReport()):
-        auditor.add(record, scores)
+    surveyor = Surveyor(prices, Wanted(), is_one=True)
+    surveyor.read(path)
     read = time.process_time()
-    audit = auditor.result()
+    audit = surveyor.found().audit
     ended = time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     found = {"calls": audit.totals.calls, "sampled": audit.sampled.calls, "share": audit.sampled.share}

@@ -24,7 +24,7 @@ from trimtab.plan.spread import Spread, Spreads
 from trimtab.plan.worth import Agent, Budget, Use, Weighed
 from trimtab.store import logs
 from trimtab.store.formats.reading import ImportReport
-from trimtab.trace import Call, Record
+from trimtab.trace import Call, Record, Score
 
 # CPU seconds that the first estimates may take unless it is said.
 CPU_S = 12.0
@@ -98,7 +98,7 @@ class Surveyor:
     """One audit on its way: `read` each source, then `found`, which is quick, and `weighed`, which takes seconds."""
 
     def __init__(self, prices: PriceTable, wanted: Wanted, *, is_one: bool = False) -> None:
-        self._prices, self._wanted = prices, wanted
+        self._prices, self._wanted, self._takes_all = prices, wanted, wanted == Wanted()
         self._auditor, self._spreads = Auditor(prices), Spreads()
         self._reading: list[Reading] = []
         self._seconds: dict[Agent, float] = defaultdict(float)
@@ -112,14 +112,10 @@ class Surveyor:
         name, size = named(source), logs.size_of(source)
         told = None if progress is None else lambda done: progress(name, done, size, self._calls)
         for record, scores in logs.records(source, self._prices, kind=kind, report=report, progress=told):
-            if not self._is_new(record.call):
+            if self._seen is not None and not self._is_new(record.call):
                 again += 1
-            elif self._is_wanted(record.call):
-                self._auditor.add(record, scores)
-                self._spreads.add(record.call)
-                self._seconds[record.call.workflow, record.call.agent] += max(0.0, record.call.duration_ms) / 1000
-                self._calls += 1
-                self._untimed += record.call.tags.get("times") == "made up"
+            elif self._takes_all or self._is_wanted(record.call):
+                self._add(record, scores)
         self._reading.append(
             Reading(
                 source=name,
@@ -157,6 +153,14 @@ class Surveyor:
         shown_calls = examples.chosen(found.audit, judged, self._auditor.traces())
         return msgspec.structs.replace(found, weighed=judged, portfolio=chosen, examples=shown_calls)
 
+    def _add(self, record: Record, scores: tuple[Score, ...]) -> None:
+        call = record.call
+        self._auditor.add(record, scores)
+        self._spreads.add(call)
+        self._seconds[call.workflow, call.agent] += call.duration_ms
+        self._calls += 1
+        self._untimed += bool(call.tags) and call.tags.get("times") == "made up"
+
     def _is_new(self, call: Call) -> bool:
         if self._seen is None:
             return True
@@ -171,7 +175,7 @@ class Surveyor:
     def _uses(self, audit: Audit) -> dict[Agent, Use]:
         seconds: dict[Agent, float] = defaultdict(float)
         for (workflow, agent), spent in self._seconds.items():
-            seconds[shown(workflow), shown(agent)] += spent
+            seconds[shown(workflow), shown(agent)] += max(0.0, spent) / 1000
         return {
             (row.workflow, row.name): Use(
                 calls=row.calls, nanodollars=row.spend.nanodollars, seconds=seconds[row.workflow, row.name]
