@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 from collections.abc import Mapping
@@ -94,8 +93,8 @@ def arguments(wanted: Wanted, config: Mapping[str, Any], place: str) -> tuple[st
     if wanted.loras:
         words += ["--enable-lora", "--lora-modules", *(f"{name}={folder}" for name, folder in wanted.loras)]
     template = _template(wanted.model)
-    if template and not re.search(r"\.text\b|['\"]text['\"]", template):
-        # It takes texts; vLLM guesses by its loops, and may hand it lists of parts.
+    if template and "vision_config" not in config:
+        # vLLM guesses by the template's loops, and would hand lists of parts to one that takes texts in some places.
         words += ["--chat-template-content-format", "string"]
     if "<tool_call>" in template:
         words += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
