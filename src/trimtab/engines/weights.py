@@ -88,11 +88,13 @@ def rounded(values: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None, fo
     """The nearest codes: int8, or uint8 where there are zero points."""
     import numpy as np
 
-    codes = np.rint(values / scales.astype(np.float32))
+    codes: np.ndarray = np.rint(values / scales.astype(np.float32))
     if zeros is not None:
-        return np.clip(codes + zeros, 0, 2**form.bits - 1).astype(np.uint8)
+        codes = np.clip(codes + zeros, 0, 2**form.bits - 1)
+        return codes.astype(np.uint8)
     half = 2 ** (form.bits - 1)
-    return np.clip(codes, 1 - half if form.bits == 8 and not form.group else -half, half - 1).astype(np.int8)
+    codes = np.clip(codes, 1 - half if form.bits == 8 and not form.group else -half, half - 1)
+    return codes.astype(np.int8)
 
 
 def encode(values: np.ndarray, form: Format) -> Codes:
