@@ -76,6 +76,10 @@ def test_command_compose_and_manifest_say_the_same(model):
     for pair in (("--quantization", "compressed-tensors"), ("--tool-call-parser", "hermes"), ("--max-num-seqs", "8")):
         assert told[told.index(pair[0]) + 1] == pair[1]
     assert "--enforce-eager" not in told
+    assert told[told.index("--chat-template-content-format") + 1] == "string"
+    (model / "config.json").write_text(json.dumps({"vision_config": {}}))
+    (model / "chat_template.jinja").write_text("{{ messages }}")
+    assert not {"--chat-template-content-format", "--tool-call-parser"} & set(recipe.of(wanted).words)
 
 
 def test_on_cpus_it_runs_eagerly_and_asks_for_no_gpu(model):

@@ -90,12 +90,11 @@ def rounded(values: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None, fo
 
     codes: np.ndarray = np.rint(values / scales.astype(np.float32))
     if zeros is not None:
-        shifted: np.ndarray = np.clip(codes + zeros, 0, 2**form.bits - 1).astype(np.uint8)
-        return shifted
+        codes = np.clip(codes + zeros, 0, 2**form.bits - 1)
+        return codes.astype(np.uint8)
     half = 2 ** (form.bits - 1)
-    least = 1 - half if form.bits == 8 and not form.group else -half
-    signed: np.ndarray = np.clip(codes, least, half - 1).astype(np.int8)
-    return signed
+    codes = np.clip(codes, 1 - half if form.bits == 8 and not form.group else -half, half - 1)
+    return codes.astype(np.int8)
 
 
 def encode(values: np.ndarray, form: Format) -> Codes:

@@ -92,7 +92,11 @@ def arguments(wanted: Wanted, config: Mapping[str, Any], place: str) -> tuple[st
         words += ["--speculative-config", json.dumps(dict(wanted.speculative))]
     if wanted.loras:
         words += ["--enable-lora", "--lora-modules", *(f"{name}={folder}" for name, folder in wanted.loras)]
-    if _calls_tools(wanted.model):
+    template = _template(wanted.model)
+    if template and "vision_config" not in config:
+        # vLLM guesses by the template's loops, and would hand lists of parts to one that takes texts in some places.
+        words += ["--chat-template-content-format", "string"]
+    if "<tool_call>" in template:
         words += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     if wanted.gpus > 1:
         words += ["--tensor-parallel-size", str(wanted.gpus)]
@@ -128,10 +132,16 @@ def _config(folder: Path) -> dict[str, Any]:
     return held
 
 
-def _calls_tools(folder: Path) -> bool:
-    """Whether the model writes its calls between <tool_call> marks, as Hermes and Qwen do."""
-    places = (folder / "chat_template.jinja", folder / "tokenizer_config.json")
-    return any("<tool_call>" in path.read_text(encoding="utf-8", errors="replace") for path in places if path.exists())
+def _template(folder: Path) -> str:
+    """The model's chat template, which tells how it writes its calls: Hermes and Qwen between <tool_call> marks."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8", errors="replace")
+    try:
+        held = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+    return held if isinstance(held, str) else json.dumps(held or "")
 
 
 def _compose(wanted: Wanted, words: list[str], environment: Mapping[str, str]) -> dict[str, Any]:
