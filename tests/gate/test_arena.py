@@ -26,12 +26,12 @@ def run(engine, candidate, folder):
 
 
 def damaged(folder):
-    """The student without one layer's thoughts: it still talks, and solves far less."""
+    """The student without what one layer attends to: it still talks, and solves far less."""
     from safetensors.torch import load_file, save_file
 
     weak = shutil.copytree(MODELS / "dealer-student", folder / "damaged")
     held = load_file(weak / "model.safetensors")
-    held["model.layers.2.mlp.down_proj.weight"].zero_()
+    held["model.layers.2.self_attn.o_proj.weight"].zero_()
     save_file(held, weak / "model.safetensors", metadata={"format": "pt"})
     return weak
 
