@@ -120,7 +120,8 @@ def templates(rows: Sequence[Template]) -> list[Markup]:
         return []
     made = [blocks.heading("By prompt template")]
     for row in rows[:_TEMPLATES]:
-        first = next((line.strip() for line in row.text.splitlines() if line.strip(" …")), row.text)
+        first = next((line.strip() for line in row.text.splitlines() if line.strip(" …")), "")
+        first = first or "prompts that share too little text"
         under = f"{named(row.agent)} · {row.calls:,} calls · {row.slots} slots · {share(row.constant)} constant text"
         facts = [
             ("share of the sample", figure(row.share)),

@@ -71,11 +71,11 @@ def layered(names: Sequence[str], edges: Sequence[Edge]) -> list[list[str]]:
             surplus[edge.source] += edge.count
             surplus[edge.target] -= edge.count
     led = {target for targets in leads.values() for target in targets}
-    depth = {name: 0 for name in names if name not in led}
-    while len(depth) < len(names):
-        if not depth or not _spread(depth, leads):
-            left = [name for name in names if name not in depth]
-            depth[max(left, key=lambda name: surplus[name])] = 0
+    roots = [name for name in names if name not in led]
+    depth = _distances(roots, leads)
+    while left := [name for name in names if name not in depth]:
+        roots.append(max(left, key=lambda name: surplus[name]))
+        depth = _distances(roots, leads)
     layers: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
     for name in names:
         layers[depth[name]].append(name)
@@ -83,12 +83,16 @@ def layered(names: Sequence[str], edges: Sequence[Edge]) -> list[list[str]]:
     return layers
 
 
-def _spread(depth: dict[str, int], leads: dict[str, set[str]]) -> bool:
-    """One step further from all that are placed; False where there is none."""
-    found = {target: depth[name] + 1 for name in sorted(depth, key=lambda one: -depth[one]) for target in leads[name]}
-    new = {name: at for name, at in found.items() if name not in depth}
-    depth.update(new)
-    return bool(new)
+def _distances(roots: Sequence[str], leads: dict[str, set[str]]) -> dict[str, int]:
+    """Breadth first from all roots at once, so that an arrow is never longer than one layer forward."""
+    depth = dict.fromkeys(roots, 0)
+    queue = list(roots)
+    for name in queue:
+        for target in sorted(leads[name]):
+            if target not in depth:
+                depth[target] = depth[name] + 1
+                queue.append(target)
+    return depth
 
 
 def _untangle(layers: list[list[str]], leads: dict[str, set[str]]) -> None:
