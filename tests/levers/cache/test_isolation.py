@@ -84,7 +84,7 @@ class Letters:
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
 
 
-def nearest(self, asked, vector, near, embed):
+def nearest(self, asked, vector, near):
     """The worst decision there could be: always the nearest, whatever it is."""
     blank = dict.fromkeys(Choice._fields)
     entry = near[0].entry if near else None

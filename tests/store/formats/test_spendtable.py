@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -37,17 +38,15 @@ def programs():
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
+def database():
     pytest.importorskip("psycopg", reason="needs the driver: pip install 'trimtab[logs]'")
     folder = programs()
     if folder is None:
         pytest.skip("needs a Postgres server's programs: on Debian type  apt-get install postgresql")
-    place = tmp_path_factory.mktemp("pg")
-    # The server refuses to run as root.
+    # Not among pytest's own folders, which are closed to others: the server refuses to run as root.
+    place = Path(tempfile.mkdtemp(prefix="trimtab-pg-"))
     user = {"user": "postgres"} if os.getuid() == 0 else {}
     if user:
-        for path in (place, *place.parents[:2]):
-            path.chmod(0o755)
         shutil.chown(place, "postgres")
     quiet = {"check": True, "capture_output": True, "timeout": 120, "cwd": place, **user}
     data, log = str(place / "data"), str(place / "log")
@@ -58,6 +57,7 @@ def database(tmp_path_factory):
         yield f"postgresql://postgres:secret@/postgres?host={place}"
     finally:
         subprocess.run([folder / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture
