@@ -97,7 +97,10 @@ def read(path: Path) -> Suite:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
-        raise FormatError(f"cannot read the suite {path}: {error}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise FormatError(
+            f"cannot read the suite {path}: {reason}; name a file of JSON lines (docs/evals.md) or arena:test:200"
+        ) from error
     return parse(text, str(path), path.stem)
 
 
