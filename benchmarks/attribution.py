@@ -47,14 +47,9 @@ def main() -> int:
         if not rows:
             continue
         heads, lines = list(rows[0]), [[str(cell) for cell in row.values()] for row in rows]
-        if args.quick:
-            print(f"\n{name}\n{' | '.join(heads)}", *(" | ".join(line) for line in lines), sep="\n")
-        else:
-            notes = SETTING.format(threads=args.threads) if name == "bars" else ""
-            results.publish(f"Attribution, {name}", heads, lines, notes)
-    chosen = args.picture or (None if args.quick else PICTURE)
-    if chosen:
-        chosen.write_text(picture.svg(cells, pair), encoding="utf-8")
+        notes = SETTING.format(threads=args.threads) if name == "bars" else ""
+        results.publish(f"Attribution{' (quick)' if args.quick else ''}, {name}", heads, lines, notes)
+    (args.picture or PICTURE).write_text(picture.svg(cells, pair), encoding="utf-8")
     if args.json:
         args.json.write_text(json.dumps(bench.facts(cells, pair)))
     return int(any(row["verdict"] == "falls short" for row in tables["bars"]))
