@@ -77,8 +77,8 @@ def block_reuse(its: Case) -> Worth:
         agent=its.agent[1],
         lever="KV reuse",
         word=Word.TRY if share * part >= LEAST else Word.NO,
-        says=f"of the prompt blocks of the {len(rows):,} calls looked at, {share:.1%} stood in an earlier one of these; a "
-        "server of your own computes them once",
+        says=f"of the prompt blocks of the {len(rows):,} calls looked at, {share:.1%} stood in an earlier one; "
+        "a server of your own computes them once",
         n=len(rows),
         seconds=share * part * 0.5,
         seconds_high=share * part,
