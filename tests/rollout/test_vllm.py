@@ -31,6 +31,7 @@ VLLM, COMPRESSOR = os.environ.get("TRIMTAB_VLLM", ""), os.environ.get("TRIMTAB_C
 pytestmark = [
     pytest.mark.vllm,
     pytest.mark.engine,
+    pytest.mark.timeout(4 * 900),
     pytest.mark.skipif(
         not (VLLM and COMPRESSOR), reason="set TRIMTAB_VLLM and TRIMTAB_COMPRESSOR to the Pythons that have them"
     ),

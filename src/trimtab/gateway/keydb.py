@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.gateway.admission import Busy
+from trimtab.store.wal import write_ahead
 
 NAME = "keys.sqlite"
 _LOCK = "keys.lock"
@@ -75,7 +76,7 @@ def connect(folder: Path, *, wait_s: float, durable: bool = False) -> sqlite3.Co
         raise unusable(path, error) from error
     try:
         connection.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        write_ahead(connection, _OPEN_WAIT_S)
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         _make(connection, path)

@@ -18,6 +18,7 @@ import msgspec
 from trimtab.errors import StoreBusy, StoreError
 from trimtab.rollout.evidence import ALARMS, Row, Stream
 from trimtab.rollout.stages import REGISTER, Rollout, Stage
+from trimtab.store.wal import write_ahead
 from trimtab.verdict import fingerprint
 
 _VERSION = 1
@@ -94,7 +95,7 @@ class Register:
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
         with self._errors():
-            self._db.execute("PRAGMA journal_mode=WAL")
+            write_ahead(self._db, _WAIT_S)
             # Survives the death of the process; `secure` makes a step survive a power cut too.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._make()

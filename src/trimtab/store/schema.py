@@ -13,9 +13,11 @@ import sqlite3
 from pathlib import Path
 
 from trimtab.errors import DiskFull, StoreBusy, StoreError
+from trimtab.store.wal import write_ahead
 
 DAY_NS = 86_400 * 10**9
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
+_WAIT_S = 10.0  # for another connection's transaction
 _NAME = re.compile(r"calls-\d{4}-\d{2}-\d{2}\.sqlite")
 
 # Each entry takes a file one version up; `PRAGMA user_version` says how many were applied. Never edit one that shipped.
@@ -78,10 +80,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
         # Of a new file: with twice SQLite's own size a fifth less time goes into writing the log.
         connection.execute("PRAGMA page_size=8192")
-        connection.execute("PRAGMA journal_mode=WAL")
+        write_ahead(connection, _WAIT_S)
         connection.execute("PRAGMA synchronous=NORMAL")
         # What is deleted is overwritten with zeros; inserts, which is what a writer does, cost the same.
         connection.execute("PRAGMA secure_delete=ON")
@@ -147,7 +149,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection | None:
 def _open_read_only(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=ro"
     try:
-        connection = sqlite3.connect(address, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(address, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         # On a read-only disk the WAL index cannot be made. Without a WAL beside it the file is all there is.

@@ -113,6 +113,7 @@ def test_no_answer_crosses_a_partition_by_meaning_or_on_the_disk(tmp_path, monke
 
     async def play():
         while any(cache.tiers.semantic is None for cache in caches):
+            assert not any(cache.tiers.broken for cache in caches)
             await asyncio.sleep(0.01)
         draw = chance.choice
         return [

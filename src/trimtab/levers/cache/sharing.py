@@ -8,8 +8,10 @@ import threading
 from pathlib import Path
 
 from trimtab.errors import StoreError
+from trimtab.store.wal import write_ahead
 
 _FILE = "shared.sqlite"
+_WAIT_S = 5.0
 _MAKE = (
     "CREATE TABLE IF NOT EXISTS seen (question TEXT, answer TEXT, tenant TEXT, PRIMARY KEY (question, answer, tenant))"
 )
@@ -21,10 +23,14 @@ class Sharing:
     def __init__(self, folder: Path, least: int) -> None:
         self._least = least
         self._turn = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(folder / _FILE, timeout=5, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(_MAKE)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / _FILE
+            self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False)
+            write_ahead(self._connection, _WAIT_S)
+            self._connection.execute(_MAKE)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{folder / _FILE} cannot be used ({error}): check the cache's folder") from error
 
     def seen(self, question: str, answer: str, tenant: str) -> bool:
         """Note it; whether enough tenants have had that answer now. Who has no name counts for nothing."""

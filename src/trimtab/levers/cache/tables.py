@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trimtab.errors import StoreBusy, StoreError
+from trimtab.store.wal import write_ahead
 
 FILE = "entries.sqlite"
 WAIT = 10.0  # seconds for another process's transaction
@@ -74,7 +75,7 @@ class Tables:
 
     def _open(self) -> None:
         run = self._connection.execute
-        run("PRAGMA journal_mode=WAL")
+        write_ahead(self._connection, WAIT)
         # A commit is on the disk: what was deleted must not come back after a power cut. It costs a sync a miss, in a
         # thread, and a miss waits for a model.
         run("PRAGMA synchronous=FULL")
