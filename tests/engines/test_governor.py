@@ -4,13 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.governor import MODEL_LADDER, MOST, PROBE, Governor, checked, read_ladder, text_of
+from trimtab.engines.governor import CALM, MODEL_LADDER, MOST, PROBE, Governor, checked, read_ladder, text_of
 from trimtab.errors import ConfigError
 
 
 def test_the_ladder_as_shipped():
+    crowds = (0, 1, 2, 3, 4, 7, 8, 16, 100)
+    assert [Governor(MODEL_LADDER).choose(crowd) for crowd in crowds] == [8, 8, 4, 4, 2, 2, 0, 0, 0]
+
+
+def test_a_lull_is_believed_after_a_while_and_a_crowd_at_once():
     governor = Governor(MODEL_LADDER)
-    assert [governor.choose(live) for live in (0, 1, 2, 3, 4, 7, 8, 16, 100)] == [8, 8, 4, 4, 2, 2, 0, 0, 0]
+    assert [governor.choose(crowd) for crowd in (1, 9)] == [8, 0]
+    assert [governor.choose(1) for _ in range(CALM)] == [0] * (CALM - 1) + [8]
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.integers(0, MOST)), max_size=5, unique_by=lambda rung: rung[0]))

@@ -92,7 +92,7 @@ def measure(
     missing, journal = wanted
     with served(setup, models, plan.threads) as engine:
         name, pids = engine.models[0], processes.family(engine.pid)
-        for concurrency in (1, max(plan.sessions)):  # with a drafter these go to two pipelines, each with its cache
+        for concurrency in (max(plan.sessions), 1):  # with a drafter these go to two pipelines, each with its cache
             asyncio.run(player.closed(engine.url, name, works("train", WARM, 900)[: concurrency * 3], concurrency))
         for concurrency, loop in missing:
             some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)

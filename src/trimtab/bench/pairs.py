@@ -18,7 +18,7 @@ HOME = Path(".trimtab/attribution")
 PAIRS = ("shipped", "enlarged")
 GROWN = {"teacher": "500m", "student": "70m"}
 LEARNT_SESSIONS = 700
-EPOCHS = 3
+EPOCHS = 12
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -46,8 +46,8 @@ def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Mo
 
 def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
     """A drafter for `target`, distilled on the train split's sessions, unless it is there."""
-    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 1})
-    folder = home / f"drafter-{_digest(target)[:12]}"
+    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 2})
+    folder = home / f"drafter-{_digest(target)[:12]}-{EPOCHS}"
     if build_cache.is_whole(folder):
         return folder
     say("distilling a drafter (some minutes; a stopped run goes on)")

@@ -6,6 +6,7 @@ Knows no model: concurrency and CPU seconds in, a draft length out.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from trimtab.errors import ConfigError
 
@@ -17,6 +18,7 @@ LOOKUP_LADDER: Ladder = ((1, 4), (2, 2), (3, 0))
 MOST = 32
 PROBE = 32  # one request in so many goes the other way, so that both ways keep being measured
 ENOUGH = 256  # tokens of each way before they are compared
+CALM = 16  # a request is drafted for as the busiest of so many before it
 FADE = 0.97  # weight of what was known when a window is added: some thirty windows are remembered
 
 _RUNG = re.compile(r"(\d+):(\d+)")
@@ -71,10 +73,16 @@ class Governor:
 
     def __init__(self, ladder: Ladder) -> None:
         self.rungs = [Rung(start, length) for start, length in checked(ladder)]
+        self._lately: deque[int] = deque(maxlen=CALM)
 
     def choose(self, concurrency: int) -> int:
-        """The draft length for a request that comes to be one of `concurrency`; 0: none."""
-        rung = self.rung(concurrency)
+        """The draft length for a request that comes to be one of `concurrency`; 0: none.
+
+        A lull is not believed at once: what goes the other way there finds its prompt in neither cache, and two
+        pipelines at work share the cores.
+        """
+        self._lately.append(concurrency)
+        rung = self.rung(max(self._lately))
         if not rung.length:
             return 0
         rung.requests += 1
