@@ -10,12 +10,12 @@ from trimtab.errors import ConfigError
 
 def test_the_ladder_as_shipped():
     crowds = (0, 1, 2, 3, 4, 7, 8, 16, 100)
-    assert [Governor(MODEL_LADDER).choose(crowd) for crowd in crowds] == [8, 8, 4, 4, 2, 2, 0, 0, 0]
+    assert [Governor(MODEL_LADDER).choose(crowd) for crowd in crowds] == [8, 8, 6, 6, 5, 5, 3, 3, 0]
 
 
 def test_a_lull_is_believed_after_a_while_and_a_crowd_at_once():
     governor = Governor(MODEL_LADDER)
-    assert [governor.choose(crowd) for crowd in (1, 9)] == [8, 0]
+    assert [governor.choose(crowd) for crowd in (1, 30)] == [8, 0]
     assert [governor.choose(1) for _ in range(CALM)] == [0] * (CALM - 1) + [8]
 
 
@@ -53,6 +53,14 @@ def test_it_stops_where_a_drafted_token_costs_more_and_begins_again_when_it_pays
     for _ in range(200):
         governor.note(1, True, 50, 0.5)
     assert governor.lengths == ((1, 4), (2, 2))
+
+
+def test_among_many_the_other_way_is_tried_by_whole_batches():
+    governor = Governor(MODEL_LADDER)
+    lengths = [governor.choose(8) for _ in range(4 * 8 * PROBE)]
+    assert lengths.count(0) == 4 * 8
+    first = lengths.index(0)
+    assert lengths[first : first + 4 * 8] == [0] * (4 * 8)
 
 
 def test_both_ways_are_measured_before_it_decides():

@@ -11,12 +11,14 @@ from collections import deque
 from trimtab.errors import ConfigError
 
 Ladder = tuple[tuple[int, int], ...]
-# From so many answers at once: so many tokens drafted a step. Above about a dozen tokens a step a CPU is bound by
-# arithmetic and no longer by memory, and then every drafted token that is refused is paid for in full.
-MODEL_LADDER: Ladder = ((1, 8), (2, 4), (4, 2), (8, 0))
+# From so many answers at once: so many tokens drafted a step. The more answers, the sooner a step is bound by arithmetic
+# and no longer by memory, and then a drafted token that is refused is paid for in full: measured with drafters whose
+# tokens stand in eight of ten cases. One that does worse is given up by what it costs.
+MODEL_LADDER: Ladder = ((1, 8), (2, 6), (4, 5), (8, 3), (24, 0))
 LOOKUP_LADDER: Ladder = ((1, 4), (2, 2), (3, 0))
 MOST = 32
 PROBE = 32  # one request in so many goes the other way, so that both ways keep being measured
+FIRST = 4  # the probe's place among them: early, since a drafter may be a bad one
 ENOUGH = 256  # tokens of each way before they are compared
 CALM = 16  # a request is drafted for as the busiest of so many before it
 FADE = 0.97  # weight of what was known when a window is added: some thirty windows are remembered
@@ -53,6 +55,8 @@ class Rung:
     def __init__(self, start: int, length: int) -> None:
         self.start, self.length = start, length
         self.requests = 0
+        # Only a batch that goes one way as a whole tells what that way costs: among many a single one tells nothing.
+        self.run = 1 if start == 1 else 4 * start
         self._seconds, self._tokens = [0.0, 0.0], [0.0, 0.0]
 
     def note(self, drafted: bool, tokens: int, seconds: float) -> None:
@@ -86,7 +90,7 @@ class Governor:
         if not rung.length:
             return 0
         rung.requests += 1
-        other = rung.requests % PROBE == PROBE // 2
+        other = (rung.requests // rung.run) % PROBE == FIRST
         return rung.length if rung.pays != other else 0
 
     def note(self, concurrency: int, drafted: bool, tokens: int, seconds: float) -> None:
