@@ -11,9 +11,9 @@ from collections import deque
 from trimtab.errors import ConfigError
 
 Ladder = tuple[tuple[int, int], ...]
-# From so many answers at once: so many tokens drafted a step. The more answers, the sooner a step is bound by arithmetic
-# and no longer by memory, and then a drafted token that is refused is paid for in full: measured with drafters whose
-# tokens stand in eight of ten cases. One that does worse is given up by what it costs.
+# From so many answers at once: so many tokens drafted a step. The more answers, the sooner arithmetic bounds a step and
+# no longer memory, and then a drafted token that is refused is paid for in full. Measured with drafters whose tokens
+# stand in eight of ten cases; one that does worse is given up by what it costs.
 MODEL_LADDER: Ladder = ((1, 8), (2, 6), (4, 5), (8, 3), (24, 0))
 LOOKUP_LADDER: Ladder = ((1, 4), (2, 2), (3, 0))
 MOST = 32
