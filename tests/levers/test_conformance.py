@@ -109,6 +109,22 @@ def test_the_step_that_it_applies_can_be_served_and_a_missing_artefact_is_refuse
                 live.load(spec, tmp_path)
 
 
+def test_a_model_that_it_makes_is_served_under_a_name_that_is_asked_for(built, store):
+    """What the engine is told: NAME=FOLDER, then options, with the port of the endpoint; nothing where nothing is made."""
+    lever, _, artifact = built
+    words = finding.serving(lever.name, lever.apply(BEFORE, artifact), artifact)
+    assert finding.serving(lever.name, BEFORE, artifact) == ()
+    if not finding.serves(lever.name):
+        assert words == ()
+        return
+    names = [word.partition("=")[0] for word in words[: words.index("--port")] if "=" in word]
+    asked = {endpoint.model: endpoint.url for endpoint in lever.apply(BEFORE, artifact).endpoints}
+    assert names
+    assert set(names) <= set(asked) - {"m"}
+    assert asked[names[0]].split("/")[2].endswith(f":{words[words.index('--port') + 1]}")
+    assert str(artifact.folder) in " ".join(words)
+
+
 def test_without_bodies_it_says_what_to_do(built, tmp_path):
     lever, _, _ = built
     with pytest.raises(FormatError, match="record"):

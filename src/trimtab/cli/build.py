@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from trimtab.cli import leverwords, storewords
@@ -18,19 +19,23 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from trimtab.levers import candidate
+    from trimtab.levers import candidate, finding
 
     lever, store = leverwords.lever(args), storewords.there(args)
     artifact = lever.build(leverwords.traces(args), store)
+    serve: tuple[str, ...] = ()
     if args.candidate:
         settings = storewords.settings(args)
         applied = lever.apply(settings.deployment(), artifact)
         args.candidate.write_text(candidate.text(applied, settings.price_table()), encoding="utf-8")
+        serve = finding.serving(lever.name, applied, artifact)
     if args.json:
-        return storewords.print_json(artifact.manifest | {"artifact": artifact.digest})
+        return storewords.print_json(artifact.manifest | {"artifact": artifact.digest, "serve": serve})
     print(f"artefact {artifact.digest[:12]} in {artifact.folder}")
     for name, held in artifact.manifest.items():
         print(f"  {name}: {held}")
+    if serve:
+        print(f"serve it: trimtab engine serve {shlex.join(serve)}")
     if args.candidate:
         print(f"candidate: {args.candidate}; prove it with  trimtab gate run --candidate {args.candidate}")
     return 0

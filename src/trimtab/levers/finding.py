@@ -2,7 +2,8 @@
 
 A lever's folder has `lab.py` with `make(options) -> Lever`; where it is a step, `serve.py` with `make(spec, folder)`;
 where it has commands of its own, `commands.py` with `add(parser)` and a line `SUMMARY`. A lab that can be narrowed to
-one agent has `narrowed(options, agent) -> options`.
+one agent has `narrowed(options, agent) -> options`. One that makes a model to be served takes an option `url`, where it
+will be, and has `serving(applied, artifact)`, what `trimtab engine serve` is told.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from trimtab.deployment import Deployment
 from trimtab.errors import ConfigError
-from trimtab.lever import Lever
+from trimtab.lever import Artifact, Lever
 
 _GROUP = "trimtab.labs"
 _HERE = Path(__file__).parent
@@ -35,6 +37,18 @@ def lever(name: str, options: Mapping[str, Any], agent: str | None = None) -> Le
         options = module.narrowed(options, agent)
     found: Lever = module.make(options)
     return found
+
+
+def serves(name: str) -> bool:
+    """Whether the lever's artefact is a model that has to be served. ConfigError where there is no such lever."""
+    return hasattr(lab(name), "serving")
+
+
+def serving(name: str, applied: Deployment, artifact: Artifact) -> tuple[str, ...]:
+    """What `trimtab engine serve` is told so that the Deployment with the `artifact` in it finds its model; nothing
+    where that is not this engine's to serve."""
+    module = lab(name)
+    return tuple(module.serving(applied, artifact)) if hasattr(module, "serving") else ()
 
 
 def lab(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from trimtab import __version__
 from trimtab.deployment import Deployment
 from trimtab.endpoint import Endpoint
 from trimtab.engines.checkpoint import Checkpoint, open_checkpoint
+from trimtab.engines.ir import MODEL
 from trimtab.engines.prepared import locate
 from trimtab.errors import ConfigError, FormatError, require
 from trimtab.lever import Artifact, Estimate
@@ -22,6 +23,7 @@ from trimtab.levers import splitting
 from trimtab.levers.quantization import compressor, embedded, layers, measure, options, samples
 from trimtab.levers.quantization.options import Options
 from trimtab.levers.quantization.samples import Reader, Sample
+from trimtab.levers.serving import words
 from trimtab.money import PriceTable
 from trimtab.store.artifacts import ArtifactStore
 from trimtab.trace import Trace
@@ -110,6 +112,13 @@ class Quantization(msgspec.Struct, frozen=True):
         if old.model and old.model != new.model:
             routes.setdefault(old.model, old.name)
         return msgspec.structs.replace(deployment, endpoints=endpoints, routes=routes)
+
+
+def serving(applied: Deployment, artifact: Artifact) -> tuple[str, ...]:
+    """What `trimtab engine serve` is told; nothing for vLLM's schemes, see `trimtab rollout recipe`."""
+    if not (artifact.folder / MODEL).exists():
+        return ()
+    return words(applied, {str(artifact.manifest["served as"]): str(artifact.folder)})
 
 
 def opened(its: Options) -> Checkpoint:

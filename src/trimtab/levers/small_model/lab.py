@@ -16,6 +16,7 @@ from trimtab.errors import ConfigError, FormatError
 from trimtab.lever import Artifact, Estimate
 from trimtab.levers import examples, splitting
 from trimtab.levers.examples import Example
+from trimtab.levers.serving import words
 from trimtab.levers.small_model import card, forecast, heads, options, prepare, stages
 from trimtab.levers.small_model.options import Options
 from trimtab.money import PriceTable
@@ -112,16 +113,27 @@ class SmallModel(msgspec.Struct, frozen=True):
         """Every agent: the endpoint swapped for the small model's, the old one its fallback. Some agents: a step that
         sends theirs there; label heads answer in the step, and what they are not sure of goes the old way."""
         its, manifest = options.read(self.options), artifact.manifest
-        name = f"small-{artifact.digest[:12]}"
+        name = served_name(artifact)
         agents = tuple(str(agent) for agent in _list(manifest.get("agents")))
         if not manifest.get("narrowed"):
             return _swapped(deployment, _old(deployment, its, manifest), its, name)
         others = tuple(step for step in deployment.steps if step.lever != self.name)
-        there = (Endpoint(name=name, url=its.url, model=name),) if agents else ()
+        there = (Endpoint(name=name, url=its.url, model=name, price=its.priced),) if agents else ()
         kept = tuple(each for each in deployment.endpoints if each.name != name)
         told = {"agents": list(agents), "endpoint": name} if agents else {}
         step = StepSpec(self.name, artifact=artifact.digest, options=told)
         return msgspec.structs.replace(deployment, endpoints=(*kept, *there), steps=(*others, step))
+
+
+def served_name(artifact: Artifact) -> str:
+    """The name under which the language model of an artefact is served."""
+    return f"small-{artifact.digest[:12]}"
+
+
+def serving(applied: Deployment, artifact: Artifact) -> tuple[str, ...]:
+    """What `trimtab engine serve` is told; nothing for label heads, which the step serves itself."""
+    folder = artifact.folder / MODEL
+    return words(applied, {served_name(artifact): str(folder)}) if folder.is_dir() else ()
 
 
 def _by_agent(traces: Iterable[Trace], its: Options) -> dict[str, list[Example]]:
@@ -158,7 +170,9 @@ def _old(deployment: Deployment, its: Options, manifest: Mapping[str, object]) -
 def _swapped(deployment: Deployment, old: Endpoint, its: Options, name: str) -> Deployment:
     if old.model == name:
         return deployment
-    small = Endpoint(name=old.name, url=its.url, model=name, timeout_s=old.timeout_s)
+    small = Endpoint(
+        name=old.name, url=its.url, model=name, price=its.priced, licence=old.licence, timeout_s=old.timeout_s
+    )
     before = msgspec.structs.replace(old, name=f"{old.name}-before")
     endpoints = tuple(small if each.name == old.name else each for each in deployment.endpoints)
     asked = old.model or old.name

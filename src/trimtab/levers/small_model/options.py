@@ -44,7 +44,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `teacher` is a checkpoint folder with the same vocabulary. `trainer`: "plain" is ours, "trl" is trl and peft.
 
     Stages in their order, each `steps` long; `tokens` a step; `price` is what the small model's calls cost in share of
-    the old one's, for the forecast. `endpoint` is who is swapped, `url` where the small model will be.
+    the old one's, for the forecast, and `priced` whose price in the table they have (empty: none until one is set).
+    `endpoint` is who is swapped, `url` where the small model will be.
     """
 
     agents: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alpha: Share = 0.05
     encoder: str = "minilm"
     price: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    priced: str = ""
     endpoint: str = ""
     url: str = "http://127.0.0.1:8401/v1"
     seed: int = 0

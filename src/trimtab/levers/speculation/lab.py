@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from trimtab.engines.drafter import CARD, LOOKUP
 from trimtab.errors import ConfigError
 from trimtab.lever import Artifact, Estimate
 from trimtab.levers import splitting
+from trimtab.levers.serving import words
 from trimtab.levers.speculation import acceptance, conversations, options, training
 from trimtab.levers.speculation.acceptance import Choice, Costs, Runs
 from trimtab.levers.speculation.conversations import Said
@@ -127,14 +128,14 @@ class Speculation(msgspec.Struct, frozen=True):
     def apply(self, deployment: Deployment, artifact: Artifact) -> Deployment:
         """`deployment` with its endpoints asking for the model that is served with this drafter.
 
-        Serve it with `trimtab engine serve NAME=TARGET --draft FOLDER`, NAME as `served_name` gives it.
+        How it is served `serving` says.
         """
         its = options.read(self.options)
         names = [endpoint.name for endpoint in deployment.endpoints]
         if its.endpoint and its.endpoint not in names:
             raise ConfigError(f"there is no endpoint '{its.endpoint}' to speculate for: use one of {', '.join(names)}")
         swapped = tuple(
-            _swapped(endpoint, artifact.digest) if its.endpoint in ("", endpoint.name) else endpoint
+            _swapped(endpoint, artifact.digest, its.url) if its.endpoint in ("", endpoint.name) else endpoint
             for endpoint in deployment.endpoints
         )
         routes = dict(deployment.routes)
@@ -150,9 +151,18 @@ def served_name(model: str, digest: str) -> str:
     return f"{_NAMED.sub('', model)}-spec-{digest[:8]}"
 
 
-def _swapped(endpoint: Endpoint, digest: str) -> Endpoint:
+def serving(applied: Deployment, artifact: Artifact) -> tuple[str, ...]:
+    """What `trimtab engine serve` is told: the target under each name that is now asked for, and the drafter."""
+    its = options.read(cast("dict[str, Any]", artifact.manifest["options"]))
+    model, ending = its.served or its.target, f"-spec-{artifact.digest[:8]}"
+    names = [each.model for each in applied.endpoints if each.model.endswith(ending)]
+    return words(applied, dict.fromkeys(names, model or "MODEL"), "--draft", str(artifact.folder))
+
+
+def _swapped(endpoint: Endpoint, digest: str, url: str) -> Endpoint:
     price = endpoint.price or _NAMED.sub("", endpoint.model)
-    return msgspec.structs.replace(endpoint, model=served_name(endpoint.model or endpoint.name, digest), price=price)
+    name = served_name(endpoint.model or endpoint.name, digest)
+    return msgspec.structs.replace(endpoint, model=name, price=price, url=url or endpoint.url)
 
 
 def _said(traces: Iterable[Trace], its: Options) -> list[Said]:

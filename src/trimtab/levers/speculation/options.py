@@ -15,7 +15,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`target` is the model that is to be drafted for: a shipped name or a checkpoint folder. Without it no drafter can
     be trained, and acceptance is counted in words. `drafter`: which one, or "auto" for what the traffic says pays most.
-    `endpoint` names the one to be swapped; empty: all of them.
+    `served` is what is served with it where that is not the target itself, such as the target in fewer bits, and `url`
+    where (empty: where it is now). `endpoint` names the one to be swapped; empty: all of them.
 
     `layers`, `hidden`, `inner` are the drafter's sizes (hidden 0: the target's, at most 256), `epochs`, `rate`, `rows`
     its training's. `crossover` is at how many tokens in a step arithmetic takes as long as reading the weights, and
@@ -24,6 +25,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     target: str = ""
     drafter: Literal["auto", "model", "lookup"] = "auto"
+    served: str = ""
+    url: str = ""
     endpoint: str = ""
     layers: Count = 2
     hidden: Annotated[int, msgspec.Meta(ge=0)] = 0
