@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from trimtab.cli import storewords
 
@@ -14,7 +16,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     verifying.add_argument("--head", default="", metavar="HASH", help="an entry that must be there, from a report say")
     listing = storewords.verb(verbs, "list", list_, "entries, one a line")
     listing.add_argument("--kind", default="", help="only estimate, verdict, rollout or saving")
-    saving = storewords.verb(verbs, "saving", saving_, "note what kept answers have saved, by the recorded calls")
+    saving = storewords.verb(verbs, "saving", saving_, "note what was saved, by the recorded calls")
+    text = "the configuration as it was: also note what cheaper models saved against its prices"
+    saving.add_argument("--baseline", type=Path, metavar="FILE", help=text)
     saving.add_argument("--since", metavar="AGE", help="only calls since then, such as 30m, 2h or 7d")
     for command in (verifying, listing, saving):
         command.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -59,6 +63,9 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def saving_(args: argparse.Namespace) -> int:
+    import msgspec
+
+    from trimtab import config
     from trimtab.money import text_of
     from trimtab.plan import spending
     from trimtab.store.ledger import Ledger
@@ -66,12 +73,26 @@ def saving_(args: argparse.Namespace) -> int:
 
     folder, since = storewords.there(args), storewords.since_ns(args.since)
     traces = TraceReader(folder).scan(TraceFilter(since_ns=since), bodies=False)
-    found = spending.saved(call for trace in traces for call in trace.calls if call.started_ns >= (since or 0))
-    body = {"since_ns": since or 0, **{name: getattr(found, name) for name in found.__struct_fields__}}
+    before = config.read(args.baseline) if args.baseline else None
+    hits, moves = spending.Hits(), spending.Moves(before.deployment(), before.price_table()) if before else None
+    for call in (call for trace in traces for call in trace.calls if call.started_ns >= (since or 0)):
+        hits.add(call)
+        if moves is not None:
+            moves.add(call)
+    found = hits.saved()
+    body: dict[str, Any] = {"since_ns": since or 0, **msgspec.structs.asdict(found)}
+    if moves is not None:
+        body["moved"] = msgspec.structs.asdict(moves.moved())
     Ledger(folder).append("saving", body)
     if args.json:
-        return storewords.print_json(found)
+        return storewords.print_json(body)
     print(
         f"{found.hits:,} of {found.calls:,} calls were answered from what was kept: {text_of(found.nanodollars)} saved"
     )
+    if moves is not None:
+        elsewhere = moves.moved()
+        print(
+            f"{elsewhere.calls:,} at other prices than those of {args.baseline}: {text_of(elsewhere.nanodollars)} saved"
+            + (f"; {elsewhere.unpriced:,} have no price" if elsewhere.unpriced else "")
+        )
     return 0

@@ -1,4 +1,4 @@
-"""Sums of money over calls that keep the unknown apart, and what kept answers saved."""
+"""Sums of money over calls that keep the unknown apart, and what kept answers and cheaper models saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from trimtab.deployment import Deployment
 from trimtab.gateway.trial import SHADOW
+from trimtab.money import PriceTable, Usage
 from trimtab.trace import CACHE_TAG, SAVED_MS_TAG, SAVED_TAG, Call, EndState
 
 
@@ -58,6 +60,15 @@ class Saved(msgspec.Struct, frozen=True):
     ms: int = 0
 
 
+class Moved(msgspec.Struct, frozen=True):
+    """Calls that another price was paid for than the deployment before would have: what their tokens would have cost
+    there, less what they did. `unpriced` are those whose price is unknown on either side."""
+
+    calls: int = 0
+    nanodollars: int = 0
+    unpriced: int = 0
+
+
 class EndUse(msgspec.Struct, frozen=True):
     """Calls that ended in one state other than complete."""
 
@@ -99,6 +110,32 @@ class Hits:
 
     def saved(self) -> Saved:
         return Saved(self._hits, self._calls, self._nanodollars, self._unpriced, self._ms)
+
+
+class Moves:
+    """`Moved` of calls as they come, against the deployment `before`; what a rollout asked a second time is no part of
+    it. Of a kept answer it is what `Hits`, by the prices of when it was given, does not have."""
+
+    def __init__(self, before: Deployment, prices: PriceTable) -> None:
+        self._before, self._prices = before, prices
+        self._calls = self._nanodollars = self._unpriced = 0
+
+    def add(self, call: Call) -> None:
+        endpoint = self._before.endpoint_for(call.request_model)
+        if SHADOW in call.tags or endpoint is None or call.usage == Usage():
+            return
+        once = self._prices.cost(endpoint.price_name or call.request_model, call.usage)
+        paid = call.cost_nanodollars
+        if call.tags.get(CACHE_TAG) == "hit":
+            paid = _whole(call.tags[SAVED_TAG]) if SAVED_TAG in call.tags else None
+        if once is None or paid is None:
+            self._unpriced += 1
+        elif once.nanodollars != paid:
+            self._calls += 1
+            self._nanodollars += once.nanodollars - paid
+
+    def moved(self) -> Moved:
+        return Moved(self._calls, self._nanodollars, self._unpriced)
 
 
 def _whole(text: str) -> int:
