@@ -90,6 +90,35 @@ def test_a_lever_is_estimated_built_gated_rolled_out_and_counted_alike(tmp_path:
     assert not children(str(tmp_path))
 
 
+@pytest.mark.engine
+def test_the_chain_goes_from_the_teacher_to_a_small_model_in_fewer_bits_with_a_drafter(tmp_path: Path) -> None:
+    """Each model that a lever made is served, gated against what served before, and rolled out; the money agrees."""
+    pytest.importorskip("torch")
+    criteria = tmp_path / "criteria.toml"
+    criteria.write_text("length = []\n")
+    words = ["--levers", "--margin", "0.4", "--criteria", str(criteria), "--option", "small_model.steps={sft=2}"]
+    command = [*DEMO, "--sessions", "30", "--speed", "0", "--store", str(tmp_path / "demo"), "--json", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=560, env=environment(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert told["levers"] == {"small_model": "full", "quantization": "full", "speculation": "full"}
+    assert [row["lever"] for row in told["rows"]] == ["as it was", *told["levers"]]
+    first, *others = told["rows"]
+    assert first["nanodollars"] == 0
+    assert all(row["nanodollars"] > 0 and row["sessions"] >= 15 for row in others)
+    assert others[0]["cost_nanodollars"] < 0.2 * first["cost_nanodollars"], "at gpt-4o-mini's price, not gpt-4o's"
+    (saved,) = {round(each["nanodollars"]) for each in told["counted"]}
+    assert saved == sum(row["nanodollars"] for row in told["rows"])
+    (folder,) = (tmp_path / "demo").iterdir()
+    verdicts = [entry.body["decision"] for entry in Ledger(folder).entries("verdict")]
+    assert verdicts[:1] == ["promote"]
+    assert len(verdicts) >= 3
+    serving = tomllib.loads((folder / "trimtab.toml").read_text())["endpoints"]
+    assert [each["name"] for each in serving] == ["engine", "engine-before"]
+    assert re.fullmatch(r"small-int8-spec-[0-9a-f]{8}", serving[0]["model"])
+    assert not children(str(tmp_path))
+
+
 def test_a_lever_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
     for words, said in (("--levers nowhere", "no lever 'nowhere'"), ("--levers cache --option alpha=1", "LEVER.NAME")):
         command = [*DEMO, *words.split(), "--store", str(tmp_path)]

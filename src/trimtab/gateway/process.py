@@ -17,8 +17,8 @@ from trimtab.errors import TrimtabError
 
 
 class Child:
-    """Runs `python -m trimtab WORDS` on a free loopback port: `with` it, then `url` (ends in /v1), `models` and
-    `admin` (where its admin paths are, if it has any) are set.
+    """Runs `python -m trimtab WORDS` on loopback, on a free port unless WORDS name one: `with` it, then `url` (ends in
+    /v1), `models` and `admin` (where its admin paths are, if it has any) are set.
 
     At the end it gets SIGTERM and, after `patience_s` seconds, is killed. It also ends by itself when this process
     dies, because it watches its standard input.
@@ -29,7 +29,8 @@ class Child:
     patience_s = 15.0
 
     def __init__(self, words: Sequence[str]) -> None:
-        self._words = [*words, "--port", "0", "--json", "--attached"]
+        port = [] if "--port" in words else ["--port", "0"]
+        self._words = [*words, *port, "--json", "--attached"]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.models: tuple[str, ...] = ()

@@ -34,6 +34,8 @@ name = "engine"
 url = {url}
 model = {model}
 price = {price}
+# The answers are ours to learn from.
+licence = "own"
 """
 REFRESH_S = 0.25
 

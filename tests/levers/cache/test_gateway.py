@@ -10,6 +10,7 @@ from tests.gateway.conftest import CONFIG, running
 from tests.gateway.upstream import USAGE, WORDS, usual
 from trimtab.cli import demolevers
 from trimtab.cli.main import main
+from trimtab.config import read
 from trimtab.plan import audit, spending
 from trimtab.store.ledger import Ledger
 from trimtab.store.reprice import Pricing, preview
@@ -142,16 +143,18 @@ def test_the_demo_counts_three_times_and_sees_a_difference(gateway):
     for _ in range(3):
         ask()
     folder, url = gateway.store, gateway.url.removesuffix("/v1")
-    assert main(["ledger", "saving", "--store", str(folder)]) == 0
-    before = demolevers.counted(folder, url)
+    config = folder.parent / "trimtab.toml"
+    assert main(["ledger", "saving", "--store", str(folder), "--baseline", str(config)]) == 0
+    at_first = read(config)
+    before = demolevers.counted(folder, url, at_first)
     assert [each.who for each in before] == ["audit", "ledger", "gateway's counters"]
     assert len({each.hits for each in before}) == 1
     assert min(each.nanodollars for each in before) >= 2 * COST - 1
-    assert demolevers.Told({}, tuple(before)).agree
+    assert demolevers.Told({}, (), tuple(before)).agree
     ask()
-    after = demolevers.counted(folder, url)
+    after = demolevers.counted(folder, url, at_first)
     assert [new.hits - old.hits for new, old in zip(after, before, strict=True)] == [1, 0, 1]
-    assert not demolevers.Told({}, tuple(after)).agree
+    assert not demolevers.Told({}, (), tuple(after)).agree
 
 
 def test_what_a_rollout_asked_again_saved_nothing():
