@@ -110,7 +110,7 @@ def test_the_step_that_it_applies_can_be_served_and_a_missing_artefact_is_refuse
 
 
 def test_a_model_that_it_makes_is_served_under_a_name_that_is_asked_for(built, store):
-    """What the engine is told: NAME=FOLDER, then options, with the port of the endpoint; nothing where nothing is made."""
+    """What the engine is told: NAME=FOLDER, then options, with the endpoint's port; nothing where nothing is made."""
     lever, _, artifact = built
     words = finding.serving(lever.name, lever.apply(BEFORE, artifact), artifact)
     assert finding.serving(lever.name, BEFORE, artifact) == ()

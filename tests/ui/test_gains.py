@@ -1,4 +1,4 @@
-"""The demo's rows: every call in one of them, so that they add up; only customers' own sessions are looked at in full."""
+"""The demo's rows: every call in one of them, so that they add up; in full only customers' own sessions count."""
 
 from hypothesis import given
 from hypothesis import strategies as st
