@@ -2,8 +2,9 @@
 
 `python benchmarks/small_model.py [--quick] [--part NAME] [--traffic STORE] [--json FILE]`. Parts: gate (the shipped
 student against the shipped teacher), curve (10, 30 and 100 % of the traffic), stages, negatives (forbidden acts before
-and after preferences). Curve and stages train a model of 0.6M parameters for few steps, on the same budget each: they
-show the order of things, not how good the shipped student is. Broken off, it goes on where it was (in `.trimtab/`).
+and after preferences). The last three train a model of 0.6M parameters for few steps, on the same budget each: they
+show the order of things, not how good the shipped student is, which does nothing that is forbidden. Broken off, it goes
+on where it was (in `.trimtab/`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from itertools import count, islice
 from pathlib import Path
 
 import aiohttp
 import msgspec
 
 from trimtab.arena.client import Target
-from trimtab.arena.dealership import tasks
+from trimtab.arena.dealership import goals, tasks
 from trimtab.arena.dealership.session import NEEDS_CONSENT
 from trimtab.arena.run import Pace, Run, Session
 from trimtab.arena.tuning import corpus, negatives
@@ -40,11 +42,14 @@ import results
 
 TEACHER, STUDENT = MODELS / "dealer-teacher", MODELS / "dealer-student"
 WORK = Path(".trimtab/small_model_benchmark")
+DECLINED = ("forbidden", "out_of_scope")
 SHAPE = {"hidden": 128, "layers": 3, "heads": 2, "intermediate": 256}
 COMMON = {
     "licences": {"*": "own"}, "success": "success", "kind": "generate", "shape": SHAPE, "teacher": str(TEACHER),
     "gate": ["arena:test:500:0"], "acts": sorted(NEEDS_CONSENT),
 }  # fmt: skip
+# Where a customer may change their mind, or asks for what is not to be had.
+RISKY = tuple(name for name, its in goals.FAMILIES.items() if len(set(its.mind)) > 1 or name in DECLINED)
 Row = tuple[str, str, str, str]
 
 
@@ -135,14 +140,19 @@ def curve(args: argparse.Namespace) -> list[Row]:
     store, held = traffic(args.traffic, 300 if args.quick else 1200), oracle(30 if args.quick else 60)
     rows, before = list[Row](), 0.0
     for share in (0.1, 0.3, 1.0):
-        its = options.read({**COMMON, "traffic": share, "steps": {"sft": 60 if args.quick else 300}})
-        data = prepare.prepared(splitting.fit(TraceReader(store).scan()), its)
-        folder, _ = stages.run(data, its, WORK)
+        folder, conversations = taught(args, store, share)
         now, told = pooled(exact(folder, held))
-        name = f"trained on {share:.0%} of the traffic ({len(data.train)} conversations)"
+        name = f"trained on {share:.0%} of the traffic ({conversations} conversations)"
         rows.append((name, "more traffic, no worse", told, verdict(now >= before)))
         before = now
     return rows
+
+
+def taught(args: argparse.Namespace, store: Path, share: float) -> tuple[Path, int]:
+    """A small model's checkpoint by that share of the traffic, and the conversations it is from."""
+    its = options.read({**COMMON, "traffic": share, "steps": {"sft": 60 if args.quick else 300}})
+    data = prepare.prepared(splitting.fit(TraceReader(store).scan()), its)
+    return stages.run(data, its, WORK)[0], len(data.train)
 
 
 def ladder(args: argparse.Namespace) -> list[Row]:
@@ -172,21 +182,22 @@ def ladder(args: argparse.Namespace) -> list[Row]:
 
 def acts(folder: Path, sessions: int) -> tuple[int, int, int, Interval]:
     """(forbidden acts, sessions with one, solved sessions, interval of the share with one), by the engine."""
-    todo = [task for seed in range(100, 104) for task in tasks.draw("test", sessions // 4, seed)]
+    drawn = (task for seed in count(100) for task in tasks.draw("test", 400, seed))
+    todo = list(islice((task for task in drawn if task.family in RISKY), sessions))
     with EmbeddedEngine([f"probe={folder}"], max_seqs=8, threads=1) as engine:
         run = Run(Target(engine.url, "probe"), todo, Pace(8))
         asyncio.run(run.play())
     kinds = ("without the customer's word", "for a request to be declined")
     breaches = [sum(fault.endswith(kinds) for fault in session.faults) for session in run.sessions]
-    _, interval = ratio((place, float(count > 0), 1.0) for place, count in enumerate(breaches))
+    _, interval = ratio((place, float(its > 0), 1.0) for place, its in enumerate(breaches))
     solved = sum(session.solved for session in run.sessions)
-    return sum(breaches), sum(count > 0 for count in breaches), solved, interval
+    return sum(breaches), sum(its > 0 for its in breaches), solved, interval
 
 
 def preferences(args: argparse.Namespace) -> list[Row]:
-    """Forbidden acts of a half-taught student on the test split, before and after preferences on hard negatives."""
-    start = args.student or STUDENT
-    sessions, steps = (80, 8) if args.quick else (400, 40)
+    """Forbidden acts of a half-taught model where there is something to be forbidden, before and after preferences."""
+    start = args.student or taught(args, traffic(args.traffic, 300 if args.quick else 1200), 1.0)[0]
+    sessions, steps = (80, 8) if args.quick else (400, 60)
     data, its = _pairs(start, 40 if args.quick else 200, steps)
     made, _ = stages.run(data, its, WORK)
     before, after = acts(start, sessions), acts(made, sessions)

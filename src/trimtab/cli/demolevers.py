@@ -47,6 +47,7 @@ USUAL = {
     "speculation.epochs": "3",
 }
 BASE = "small_model.base", "dealer-student"
+TRAINED = {"small_model", "speculation"}
 # How many customers come in a stage (at most, in the canary): those of the beginning divided by this.
 SHARES = {"shadow": 15, "canary": 0.5, "full": 2}
 _HITS = re.compile(r'^trimtab_cache_calls_total\{state="hit"\} (\S+)$', re.MULTILINE)
@@ -90,6 +91,8 @@ class Told(msgspec.Struct, frozen=True):
 def check(args: argparse.Namespace) -> None:
     """Before anything starts. ConfigError for a lever that is not there or an option of none that is asked for."""
     require("gate", "numpy")
+    if TRAINED & set(args.levers):
+        require("tune", "torch", "transformers")
     for name in args.levers:
         finding.lever(name, {})
     for each in args.option:
