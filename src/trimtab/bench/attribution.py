@@ -92,8 +92,11 @@ def measure(
     missing, journal = wanted
     with served(setup, models, plan.threads) as engine:
         name, pids = engine.models[0], processes.family(engine.pid)
-        for concurrency in (max(plan.sessions), 1):  # with a drafter these go to two pipelines, each with its cache
-            asyncio.run(player.closed(engine.url, name, works("train", WARM, 900)[: concurrency * 3], concurrency))
+        # With a drafter these go to two pipelines, each with its cache; where nothing is reused there is none to fill.
+        most = WARM if setup.reuse == "on" else 2
+        for concurrency in (max(plan.sessions), 1):
+            warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
+            asyncio.run(player.closed(engine.url, name, warming, concurrency))
         for concurrency, loop in missing:
             some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)
             before = processes.cpu_s(pids)
