@@ -75,6 +75,8 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
     for block in range(plan.blocks):
         order = list(plan.setups)
         random.Random(f"{SEED} {block}").shuffle(order)
+        # What all bear in open loop is read off the plain teacher, so it has to come before them.
+        order.sort(key=lambda setup: block > 0 or setup != Setup(plan.pair, "teacher"))
         for at, setup in enumerate(order, 1):
             wanted = [(c, "closed") for c in plan.sessions]
             if plan.open_rate and setup in cells.barred(plan.pair):
