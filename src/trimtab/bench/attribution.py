@@ -96,7 +96,7 @@ def measure(
         name, pids = engine.models[0], processes.family(engine.pid)
         # With a drafter these go to two pipelines, each with its cache; where nothing is reused there is none to fill.
         most = WARM if setup.reuse == "on" else 2
-        for concurrency in (max(plan.sessions), 1):
+        for concurrency in sorted(plan.sessions, reverse=True):
             warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
             asyncio.run(player.closed(engine.url, name, warming, concurrency))
         for concurrency, loop in missing:

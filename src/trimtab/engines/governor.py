@@ -18,7 +18,7 @@ MODEL_LADDER: Ladder = ((1, 8), (2, 6), (4, 5), (8, 3), (24, 0))
 LOOKUP_LADDER: Ladder = ((1, 4), (2, 2), (3, 0))
 MOST = 32
 PROBE = 32  # one request in so many goes the other way, so that both ways keep being measured
-FIRST = 4  # the probe's place among them: early, since a drafter may be a bad one
+FIRST = 1  # the probe's place among them: early, for a drafter may be bad, and both caches should know the prompts
 ENOUGH = 256  # tokens of each way before they are compared
 CALM = 16  # a request is drafted for as the busiest of so many before it
 FADE = 0.97  # weight of what was known when a window is added: some thirty windows are remembered
@@ -89,8 +89,8 @@ class Governor:
         rung = self.rung(max(self._lately))
         if not rung.length:
             return 0
-        rung.requests += 1
         other = (rung.requests // rung.run) % PROBE == FIRST
+        rung.requests += 1
         return rung.length if rung.pays != other else 0
 
     def note(self, concurrency: int, drafted: bool, tokens: int, seconds: float) -> None:
