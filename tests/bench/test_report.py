@@ -122,3 +122,15 @@ def test_plans():
     assert len(cells.full("shipped")) == 36
     assert set(cells.fraction("enlarged")) < set(cells.full("enlarged"))
     assert attribution.quick("enlarged", 2).blocks >= 2
+
+
+def test_further_blocks_of_one_model_change_no_main_effect():
+    """They count where that model is compared with itself, and nowhere else."""
+    both = world(blocks=2)
+    alone = [
+        made(Setup("enlarged", "student", precision), 2, 1, rate) for precision, rate in (("bf16", 1.0), ("int8", 9.0))
+    ]
+    assert report.effects([*both, *alone], "enlarged") == report.effects(both, "enlarged")
+    assert report.interactions([*both, *alone], "enlarged") == report.interactions(both, "enlarged")
+    pair = Setup("enlarged", "student", "int8"), Setup("enlarged", "student")
+    assert report.paired([*both, *alone], *pair, 1).blocks == 3

@@ -26,7 +26,8 @@ SEED = 6
 
 class Plan(msgspec.Struct, frozen=True):
     """What is measured: `setups` in each of `blocks`, `sessions` by concurrency, and open loop at `open_rate` times
-    what the plain teacher serves at most, for the `barred` setups (0: none)."""
+    what the plain teacher serves at most, for the `barred` setups (0: none). `more` blocks follow of the student's
+    setups alone: its cells are over in a second or two, and differ the more from each other."""
 
     pair: str
     setups: list[Setup]
@@ -34,15 +35,16 @@ class Plan(msgspec.Struct, frozen=True):
     sessions: dict[int, int]
     open_rate: float = 0.0
     threads: int = 0
+    more: int = 0
 
 
 def quick(pair: str, threads: int) -> Plan:
     """A fraction of the cells, two blocks: minutes."""
-    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 6, 16: 32}, 0.0, threads)
+    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 6, 16: 32}, 0.0, threads, more=2)
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads)
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, more=blocks)
 
 
 class Journal:
@@ -72,8 +74,8 @@ class Journal:
 
 def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]) -> None:
     """Measure what the journal lacks. In each block all setups get the same sessions, and come in a new order."""
-    for block in range(plan.blocks):
-        order = list(plan.setups)
+    for block in range(plan.blocks + plan.more):
+        order = [setup for setup in plan.setups if block < plan.blocks or setup.model == "student"]
         random.Random(f"{SEED} {block}").shuffle(order)
         # What all bear in open loop is read off the plain teacher, so it has to come before them.
         order.sort(key=lambda setup: block > 0 or setup != Setup(plan.pair, "teacher"))
@@ -83,7 +85,7 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
                 wanted.append((0, "open"))
             missing = [(c, loop) for c, loop in wanted if (setup, block, c, loop) not in journal.done]
             if missing:
-                say(f"block {block + 1}/{plan.blocks}, {plan.pair} {at}/{len(order)}: {setup.name}")
+                say(f"block {block + 1}/{plan.blocks + plan.more}, {plan.pair} {at}/{len(order)}: {setup.name}")
                 measure(plan, setup, block, models, (missing, journal))
 
 

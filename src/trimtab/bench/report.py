@@ -73,9 +73,18 @@ def closed(cells: Iterable[Cell], pair: str) -> list[Cell]:
     return [cell for cell in cells if cell.setup.pair == pair and cell.loop == "closed"]
 
 
+def crossed(cells: Sequence[Cell]) -> list[Cell]:
+    """Those of blocks with as many models as any: further blocks of one model would outweigh the other's."""
+    models: dict[int, set[str]] = defaultdict(set)
+    for cell in cells:
+        models[cell.block].add(cell.setup.model)
+    most = max(map(len, models.values()), default=0)
+    return [cell for cell in cells if len(models[cell.block]) == most]
+
+
 def effects(cells: Sequence[Cell], pair: str) -> list[tuple[Effect, str]]:
     """Main effects on requests/s, over all cells that have both levels, each with what it needs."""
-    rows = _rows(closed(cells, pair))
+    rows = _rows(crossed(closed(cells, pair)))
     wanted = [(factor, levels[0], level) for factor, levels in FACTORS.items() for level in levels[1:]]
     wanted += [("concurrency", "1", str(c)) for c in CONCURRENCY[1:]]
     found = []
@@ -95,7 +104,7 @@ def effects(cells: Sequence[Cell], pair: str) -> list[tuple[Effect, str]]:
 
 def interactions(cells: Sequence[Cell], pair: str) -> list[Effect]:
     """Each two changes together against each alone, where it was measured."""
-    rows = _rows(closed(cells, pair))
+    rows = _rows(crossed(closed(cells, pair)))
     changes = [(factor, levels[0], level) for factor, levels in FACTORS.items() for level in levels[1:]]
     changes += [("concurrency", "1", str(c)) for c in CONCURRENCY[1:]]
     found = []
