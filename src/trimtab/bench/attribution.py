@@ -40,7 +40,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 def quick(pair: str, threads: int) -> Plan:
     """A fraction of the cells, two blocks: minutes."""
-    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 6, 16: 32}, 0.0, threads, more=2)
+    return Plan(pair, cells.fraction(pair), 2, {1: 2, 4: 6, 16: 32}, 0.0, threads, more=1)
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:

@@ -22,7 +22,7 @@ NEEDS = {
     "precision: int8 / bf16": "a CPU with VNNI (or any bound by memory); calibration and a gate on the served artefact",
     "precision: int4 / bf16": "few answers at once (bound by memory); a gate on the served artefact",
     "draft: lookup / none": "answers that repeat their prompt, 1 or 2 at once",
-    "draft: drafter / none": "fewer than 8 answers at once; a drafter for this model, retrained when prompts change",
+    "draft: drafter / none": "fewer than 24 answers at once; a drafter for this model, retrained when prompts change",
     "reuse: off / on": "(the price of doing without) prompts that begin alike, and memory for the cache",
     "concurrency: 4 / 1": "4 requests waiting at once",
     "concurrency: 16 / 1": "16 requests waiting at once; each waits longer",
