@@ -1,12 +1,14 @@
 """`trimtab estimate`, `trimtab build` and a lever's own commands, on a recorded store."""
 
 import json
+import re
 import tomllib
 
 import pytest
 
 from tests.levers import traffic
 from trimtab.cli.main import main
+from trimtab.gate import sides
 from trimtab.levers.cache.entries import Answer, Entries
 from trimtab.store.ledger import Ledger
 
@@ -48,6 +50,17 @@ def test_a_candidate_is_written_that_serves_with_the_lever(config, tmp_path, cap
     from trimtab import config as configs
 
     assert configs.read(new).deployment().steps[0].artifact == told["artifact"]
+
+
+def test_what_build_says_to_type_next_can_be_typed(config, tmp_path, capsys):
+    """The candidate serves the old name and the new one, and the gate takes only one of them."""
+    new = tmp_path / "new.toml"
+    assert main(["build", "speculation", "--config", str(config), "--candidate", str(new)]) == 0
+    said = capsys.readouterr().out
+    (side,) = re.findall(r"trimtab gate run --candidate (\S+)", said)
+    assert sides.named(side).model == "m"
+    (served,) = re.findall(r"serve it: trimtab engine serve (\S+)=MODEL --draft \S+ --port 9", said)
+    assert tomllib.loads(new.read_text())["endpoints"][0]["model"] == served
 
 
 def test_wrong_words_are_answered_in_one_line(config, capsys):

@@ -46,7 +46,7 @@ def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Mo
 
 def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
     """A drafter for `target`, distilled on the train split's sessions, unless it is there."""
-    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 2})
+    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 0})
     folder = home / f"drafter-{_digest(target)[:12]}-{EPOCHS}"
     if build_cache.is_whole(folder):
         return folder

@@ -24,9 +24,13 @@ def run(args: argparse.Namespace) -> int:
     lever, store = leverwords.lever(args), storewords.there(args)
     artifact = lever.build(leverwords.traces(args), store)
     serve: tuple[str, ...] = ()
+    side = str(args.candidate)
     if args.candidate:
         settings = storewords.settings(args)
-        applied = lever.apply(settings.deployment(), artifact)
+        before = settings.deployment()
+        applied = lever.apply(before, artifact)
+        # Of a file that serves several models the gate wants to know which one to ask for.
+        side += f"#{before.models[0]}" if len(applied.models) > 1 else ""
         args.candidate.write_text(candidate.text(applied, settings.price_table()), encoding="utf-8")
         serve = finding.serving(lever.name, applied, artifact)
     if args.json:
@@ -37,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
     if serve:
         print(f"serve it: trimtab engine serve {shlex.join(serve)}")
     if args.candidate:
-        print(f"candidate: {args.candidate}; prove it with  trimtab gate run --candidate {args.candidate}")
+        print(f"candidate: {args.candidate}; prove it with  trimtab gate run --candidate {side}")
     return 0

@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from trimtab.cli import demolevers
-from trimtab.cli.demolevers import CHAIN
 from trimtab.config import shipped_prices
 from trimtab.errors import ConfigError, require
 from trimtab.plan import audit, report
@@ -44,7 +43,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the gateway running and show how to call it")
     text = "then estimate, build, gate and roll out these levers, one after the other, such as cache; without a name: "
     text += "from the large model to a small one, in fewer bits, with a drafter"
-    parser.add_argument("--levers", type=_names, nargs="?", const=CHAIN, default=(), metavar="NAME,...", help=text)
+    whole = demolevers.CHAIN
+    parser.add_argument("--levers", type=_names, nargs="?", const=whole, default=(), metavar="NAME,...", help=text)
     text = "an option of a lever, as in TOML: cache.alpha=0.02; may be given several times"
     parser.add_argument("--option", action="append", default=[], metavar="LEVER.NAME=VALUE", help=text)
     text = "what the gate asks of a lever (default: its own criteria; see docs/gate.md)"

@@ -152,7 +152,7 @@ def _options(house: House, lever: str, given: Sequence[str]) -> list[str]:
     """Those of the lever; a model that it makes is served on a port that is free now."""
     its = [each.removeprefix(f"{lever}.") for each in given if each.startswith(f"{lever}.")]
     filled = [each.replace("{served}", house.served).replace("{checkpoint}", house.checkpoint) for each in its]
-    if finding.serves(lever) and not any(each.startswith("url=") for each in filled):
+    if finding.serves(lever) and not any(each.partition("=")[0].strip() == "url" for each in filled):
         filled.append(f'url="http://127.0.0.1:{_free_port()}/v1"')
     return filled
 

@@ -74,15 +74,17 @@ def export(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """In this process's place: the engine, under the name that `apply` gave the model."""
+    from trimtab.levers.small_model import lab
     from trimtab.store.artifacts import ArtifactStore
 
     store = ArtifactStore(_store(args))
     found = [each for each in store.list() if each.digest.startswith(args.artifact)]
     if len(found) != 1:
         raise ConfigError(f"{len(found)} artefacts begin with '{args.artifact}': give more of the digest")
-    folder = store.get(found[0].digest).folder / "model"
+    artifact = store.get(found[0].digest)
+    folder = artifact.folder / lab.MODEL
     if not folder.is_dir():
-        raise ConfigError(f"artefact {found[0].digest[:12]} holds label heads alone: the gateway's step serves those")
-    words = ["engine", "serve", f"small-{found[0].digest[:12]}={folder}", "--port", str(args.port)]
+        raise ConfigError(f"artefact {artifact.digest[:12]} holds label heads alone: the gateway's step serves those")
+    words = ["engine", "serve", f"{lab.served_name(artifact)}={folder}", "--port", str(args.port)]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "trimtab", *words])
