@@ -8,14 +8,17 @@ import pytest
 
 from tests.engines import tiny
 from tests.engines.serving import save_chat_model
+from trimtab.bench import traffic
 from trimtab.engines.drafter import CARD, drafter
+from trimtab.engines.loaded import STEP_TOKENS
 from trimtab.engines.metrics import exposition
 from trimtab.engines.pipeline import Pipeline
-from trimtab.engines.prepared import prepare
+from trimtab.engines.prepared import locate, prepare
 from trimtab.engines.protocol import Add, Form, Grammar, Profile, Sampling, pack
 from trimtab.engines.serve import Settings, profiles
 from trimtab.engines.served import Served
 from trimtab.errors import ConfigError, ModelError, TrimtabError
+from trimtab.levers.speculation.conversations import Reader
 
 pytestmark = pytest.mark.engine
 GREEDY = Sampling(greedy=True)
@@ -69,6 +72,34 @@ def test_every_token_is_the_one_said_without_a_drafter(folders, plain, kind, len
     assert drafted > 0
     if kind == "itself":
         assert taken > 0.8 * drafted
+
+
+def test_prompts_longer_than_a_step_are_said_once(folders):
+    """With a prompt cut into pieces the engine's drafting says the first tokens twice."""
+    _, _, cache = folders
+    reader = Reader(locate("dealer-student"))
+    prompts = [reader.said(each)[0] for each in traffic.spoken(traffic.record("test", 2, 100))]
+
+    def said(draft):
+        settings = {
+            "threads": 1,
+            "max_seqs": 16,
+            "kv_mib": 256,
+            "draft": draft,
+            "draft_lengths": "1:3" if draft else "",
+        }
+        pipeline = Pipeline(Profile("dealer-student", "f32", str(cache), **settings))
+        tokens = {}
+        for number, prompt in enumerate(prompts):
+            pipeline.add(Add(number, pack(prompt), 24, GREEDY))
+            tokens[number] = []
+        while pipeline.busy:
+            for piece in pipeline.step().pieces:
+                tokens[piece.id] += piece.tokens
+        return tokens
+
+    assert sum(map(len, prompts)) > 4 * STEP_TOKENS
+    assert said("dealer-student") == said("")
 
 
 def test_what_could_change_is_not_drafted(folders):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trimtab.engines.drafter import NGRAM, Drafter
-from trimtab.engines.prefix import PrefixIndex
+from trimtab.engines.prefix import BLOCK, PrefixIndex
 from trimtab.engines.prepared import PreparedModel
 from trimtab.engines.protocol import Profile
 from trimtab.errors import ModelError
@@ -31,7 +31,10 @@ class Loaded:
         scheduler.cache_size = 0
         scheduler.num_kv_blocks = blocks
         scheduler.max_num_seqs = profile.max_seqs
-        scheduler.max_num_batched_tokens = STEP_TOKENS
+        # A prompt cut into pieces comes out of their pipeline with a draft model with its first tokens said twice; so
+        # there no step is ever too small for what the cache can hold.
+        whole = drafter is not None and drafter.folder is not None
+        scheduler.max_num_batched_tokens = blocks * BLOCK if whole else STEP_TOKENS
         scheduler.enable_prefix_caching = profile.prefix_reuse
         self._reuses = profile.prefix_reuse
         exact = model.precision == "f32"

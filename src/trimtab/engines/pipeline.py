@@ -14,7 +14,7 @@ from typing import Any
 
 from trimtab.engines.drafter import drafter
 from trimtab.engines.governor import Governor
-from trimtab.engines.loaded import Loaded
+from trimtab.engines.loaded import STEP_TOKENS, Loaded
 from trimtab.engines.prefix import BLOCK
 from trimtab.engines.prepared import PreparedModel, prepare
 from trimtab.engines.protocol import Add, Batch, Form, Grammar, Piece, Profile, Ready, pack
@@ -22,6 +22,7 @@ from trimtab.errors import MissingExtra
 
 _PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
 RECOMPUTED = 96  # tokens of a prompt: to compute more of them again costs about what drafting a short answer gains
+STALLING = 1024  # tokens of a prompt: with others waiting no longer one is computed in one piece, as drafting has to
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
 _KV_BYTES = {"u8": 1.375, "bf16": 2.0, "f32": 4.0}
 
@@ -121,8 +122,10 @@ class Pipeline:
             length = self._governor.choose(crowd)
             # Each pipeline has a cache of its own; alone nobody waits for a prompt that is computed again.
             if length and crowd > 1:
-                lost = place.prefix.cached(message.prompt) - self._drafting.prefix.cached(message.prompt)
-                length = length if lost <= RECOMPUTED else 0
+                held = self._drafting.prefix.cached(message.prompt)
+                lost = place.prefix.cached(message.prompt) - held
+                stalls = len(message.prompt) // 4 - held > STALLING
+                length = 0 if lost > RECOMPUTED or stalls else length
             place = self._drafting if length else place
         try:
             handle = place.enter(message.id, message.prompt, self._config(message), length)
@@ -130,6 +133,13 @@ class Pipeline:
             return Piece(message.id, [], [], "refused", 0, _last_line(error))
         self._live[message.id] = _Live(message, place, handle, length)
         return None
+
+    def _fresh(self, message: Add) -> int:
+        """Tokens of a prompt that have to be computed (est.), where what may be drafted is computed in one piece."""
+        if self._drafting is None:
+            return 0
+        held = max(place.prefix.cached(message.prompt) for place in (self._plain, self._drafting))
+        return len(message.prompt) // 4 - held
 
     def cancel(self, number: int) -> None:
         """Drop a request; the engine frees its slot at the next step."""
@@ -148,7 +158,9 @@ class Pipeline:
         """
         pieces: list[Piece] = []
         # With prompts cut into pieces, the engine pays no heed to max_num_seqs, so places are given out here.
-        while self._queue and len(self._live) < self._places:
+        room = STEP_TOKENS
+        while self._queue and len(self._live) < self._places and room > 0:
+            room -= self._fresh(self._queue[0])
             refused = self._enter(self._queue.popleft())
             pieces += [refused] if refused else []
         pieces += self._step()
