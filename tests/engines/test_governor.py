@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.governor import CALM, MODEL_LADDER, MOST, PROBE, Governor, checked, read_ladder, text_of
+from trimtab.engines.governor import CALM, MODEL_LADDER, MOST, PROBE, SELDOM, Governor, checked, read_ladder, text_of
 from trimtab.errors import ConfigError
 
 
@@ -46,13 +46,26 @@ def test_it_stops_where_a_drafted_token_costs_more_and_begins_again_when_it_pays
     for _ in range(100):
         governor.note(1, True, 50, 2.0)
         governor.note(1, False, 50, 1.0)
-    chosen = [governor.choose(1) for _ in range(PROBE * 3)]
-    assert chosen.count(4) == 3, "one request in PROBE is drafted all the same"
+    chosen = [governor.choose(1) for _ in range(PROBE * SELDOM * 3)]
+    assert chosen.count(4) == 3, "now and then a request is drafted all the same"
     assert governor.choose(2) == 2, "another rung knows nothing of it"
     assert governor.lengths == ((1, 0), (2, 2))
     for _ in range(200):
         governor.note(1, True, 50, 0.5)
     assert governor.lengths == ((1, 4), (2, 2))
+
+
+def test_what_is_clear_is_asked_more_seldom():
+    governor = Governor(((1, 4),))
+
+    def probes(seconds):
+        for drafted, cost in ((False, 1.0), (True, seconds)):
+            for _ in range(200):
+                governor.note(1, drafted, 1000, cost)
+        usual = 4 if seconds < 1 else 0
+        return sum(governor.choose(1) != usual for _ in range(PROBE * SELDOM))
+
+    assert [probes(seconds) for seconds in (0.5, 0.9, 1.1, 2.0)] == [1, SELDOM, SELDOM, 1]
 
 
 def test_among_many_the_other_way_is_tried_by_whole_batches():

@@ -19,6 +19,8 @@ LOOKUP_LADDER: Ladder = ((1, 4), (2, 2), (3, 0))
 MOST = 32
 PROBE = 32  # one request in so many goes the other way, so that both ways keep being measured
 FIRST = 1  # the probe's place among them: early, for a drafter may be bad, and both caches should know the prompts
+SELDOM = 4  # where one way costs CLEAR times the other it is asked so many times more seldom
+CLEAR = 1.25
 ENOUGH = 256  # tokens of each way before they are compared
 CALM = 16  # a request is drafted for as the busiest of so many before it
 FADE = 0.97  # weight of what was known when a window is added: some thirty windows are remembered
@@ -64,12 +66,23 @@ class Rung:
         self._tokens[drafted] = self._tokens[drafted] * FADE + tokens
 
     @property
+    def gain(self) -> float | None:
+        """What a token costs without drafting, divided by what it costs with it; None until both were measured."""
+        if min(self._tokens) < ENOUGH:
+            return None
+        plain, drafted = (seconds / tokens for seconds, tokens in zip(self._seconds, self._tokens, strict=True))
+        return plain / max(drafted, 1e-12)
+
+    @property
     def pays(self) -> bool:
         """Whether drafting pays, as far as is known: until both ways were measured it is taken to."""
-        if not self.length or min(self._tokens) < ENOUGH:
-            return bool(self.length)
-        plain, drafted = (seconds / tokens for seconds, tokens in zip(self._seconds, self._tokens, strict=True))
-        return drafted < plain
+        return bool(self.length) and (self.gain is None or self.gain > 1)
+
+    @property
+    def period(self) -> int:
+        """One request in so many goes the other way."""
+        clear = self.gain is not None and not 1 / CLEAR < self.gain < CLEAR
+        return PROBE * SELDOM if clear else PROBE
 
 
 class Governor:
@@ -89,7 +102,7 @@ class Governor:
         rung = self.rung(max(self._lately))
         if not rung.length:
             return 0
-        other = (rung.requests // rung.run) % PROBE == FIRST
+        other = (rung.requests // rung.run) % rung.period == FIRST
         rung.requests += 1
         return rung.length if rung.pays != other else 0
 
