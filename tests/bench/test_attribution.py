@@ -18,12 +18,15 @@ def test_a_block_is_measured_once(tmp_path, monkeypatch):
     monkeypatch.setattr(attribution, "WARM", 1)
     models = Models({"shipped student": student}, {"student": student})
     setup = Setup("shipped", "student", "int8", "drafter")
-    plan = Plan("shipped", [setup], 1, {1: 1, 4: 2}, 0.7, 1)
+    plan = Plan("shipped", [setup], 1, {1: 1, 4: 2}, 0.7, 1, judged=3)
     journal = Journal(tmp_path / "cells.jsonl")
     attribution.run(plan, models, journal, lambda text: None)
-    assert [(cell.concurrency, cell.loop) for cell in journal.cells] == [(1, "closed"), (4, "closed"), (0, "open")]
+    assert [(cell.concurrency, cell.loop) for cell in journal.cells] == [
+        (1, "closed"), (4, "closed"), (0, "open"), (4, "judged"),
+    ]  # fmt: skip
+    asked = {"judged": (3, attribution.JUDGED), "open": (2, 0)}
     for cell in journal.cells:
-        works = attribution.works("test", 1 if cell.concurrency == 1 else 2, 0)
+        works = attribution.works("test", *asked.get(cell.loop, (1 if cell.concurrency == 1 else 2, 0)))
         assert cell.requests == sum(len(work.moves) for work in works) == len(cell.latency_s)
         assert set(cell.sessions) == {work.name for work in works}
         assert 0 < cell.ttft_s[0] <= cell.latency_s[0]

@@ -4,6 +4,7 @@ import math
 import random
 import xml.etree.ElementTree as ET
 
+import msgspec
 import pytest
 
 from trimtab.bench import attribution, cells, picture, report
@@ -78,6 +79,30 @@ def test_success_that_falls_by_more_than_the_margin_falls_short_and_few_sessions
     assert set(told(True, 8)) == {True}
     assert set(told(False, 4)) == {False}
     assert set(told(True, 1)) == {None}
+
+
+def test_judged_sessions_tell_task_success_and_no_speed():
+    cells = world(blocks=2)
+    winner = Setup("enlarged", "student", "int4", "drafter")
+    assert set(report.compared(cells, "enlarged")) == {
+        Setup("enlarged", "teacher"),
+        Setup("enlarged", "student"),
+        winner,
+    }
+    before = {bar.name: bar for bar in report.bars(cells, "enlarged")}
+    judged = [
+        msgspec.structs.replace(made(setup, attribution.JUDGED, 16, 1.0), loop="judged",
+                                sessions={f"s{at}": True for at in range(400)})
+        for setup in report.compared(cells, "enlarged")
+    ]  # fmt: skip
+    after = {bar.name: bar for bar in report.bars([*cells, *judged], "enlarged")}
+    assert before.keys() == after.keys()
+    for name, bar in after.items():
+        if "task success" in name:
+            assert bar.holds is True
+        else:
+            assert bar == before[name]
+    assert report.effects([*cells, *judged], "enlarged") == report.effects(cells, "enlarged")
 
 
 def test_nothing_measured_says_nothing():

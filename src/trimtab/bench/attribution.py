@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from trimtab.bench import cells, player, processes, traffic
+from trimtab.bench import cells, player, processes, report, traffic
 from trimtab.bench.cells import Cell, Setup
 from trimtab.bench.pairs import Models
 from trimtab.bench.player import Replayed
@@ -22,12 +22,14 @@ from trimtab.errors import FormatError
 WARM = 16  # sessions before anything is measured: they hold every agent's prompt
 KV_MIB = 1024
 SEED = 6
+JUDGED = 1000  # the number of the block whose sessions judge task success: other ones than any that is timed
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What is measured: `setups` in each of `blocks`, `sessions` by concurrency, and open loop at `open_rate` times
     what the plain teacher serves at most, for the `barred` setups (0: none). `more` blocks follow of the student's
-    setups alone: its cells are over in a second or two, and differ the more from each other."""
+    setups alone: its cells are over in a second or two, and differ the more from each other. At last `judged` sessions,
+    not timed, tell the task success of those that are compared."""
 
     pair: str
     setups: list[Setup]
@@ -36,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True):
     open_rate: float = 0.0
     threads: int = 0
     more: int = 0
+    judged: int = 0
 
 
 def quick(pair: str, threads: int) -> Plan:
@@ -44,7 +47,7 @@ def quick(pair: str, threads: int) -> Plan:
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, more=blocks)
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, more=blocks, judged=400)
 
 
 class Journal:
@@ -87,6 +90,11 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
             if missing:
                 say(f"block {block + 1}/{plan.blocks + plan.more}, {plan.pair} {at}/{len(order)}: {setup.name}")
                 measure(plan, setup, block, models, (missing, journal))
+    cell = max(plan.sessions), "judged"
+    for setup in report.compared(journal.cells, plan.pair) if plan.judged else []:
+        if setup in plan.setups and (setup, JUDGED, *cell) not in journal.done:
+            say(f"task success of {plan.pair}: {setup.name}, {plan.judged} sessions")
+            measure(plan, setup, JUDGED, models, ([cell], journal))
 
 
 def measure(
@@ -102,7 +110,8 @@ def measure(
             warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
             asyncio.run(player.closed(engine.url, name, warming, concurrency))
         for concurrency, loop in missing:
-            some = works("test", plan.sessions.get(concurrency, max(plan.sessions.values())), block)
+            sessions = plan.judged if loop == "judged" else plan.sessions.get(concurrency, max(plan.sessions.values()))
+            some = works("test", sessions, block)
             before = processes.cpu_s(pids)
             if loop == "open":
                 rate = plan.open_rate * bearable(journal, plan.pair) * len(some) / sum(len(w.moves) for w in some)

@@ -17,7 +17,7 @@ from trimtab.levers.speculation import options, training
 HOME = Path(".trimtab/attribution")
 PAIRS = ("shipped", "enlarged")
 GROWN = {"teacher": "500m", "student": "70m"}
-LEARNT_SESSIONS = 700
+LEARNT_SESSIONS = 1400
 EPOCHS = 12
 
 
@@ -47,10 +47,10 @@ def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Mo
 def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
     """A drafter for `target`, distilled on the train split's sessions, unless it is there."""
     its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 0})
-    folder = home / f"drafter-{_digest(target)[:12]}-{EPOCHS}"
+    folder = home / f"drafter-{_digest(target)[:12]}-{LEARNT_SESSIONS}-{EPOCHS}"
     if build_cache.is_whole(folder):
         return folder
-    say("distilling a drafter (some minutes; a stopped run goes on)")
+    say("distilling a drafter (a quarter of an hour; a stopped run goes on)")
     calls = traffic.spoken(traffic.record("train", LEARNT_SESSIONS, 5))
     home.mkdir(parents=True, exist_ok=True)
 

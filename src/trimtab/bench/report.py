@@ -51,7 +51,7 @@ def _row(setup: Setup, loop: str, concurrency: int, some: Sequence[Cell]) -> dic
     return {
         "pair": setup.pair,
         "setup": setup.name,
-        "at once": str(concurrency) if loop == "closed" else "open loop",
+        "at once": {"closed": f"{concurrency}", "open": "open loop"}.get(loop, f"{concurrency}, {loop}"),
         "requests/s": f"{requests / wall:.2f}",
         "tokens/s": f"{sum(cell.tokens for cell in some) / wall:.0f}",
         "CPU s/request": f"{sum(cell.cpu_s for cell in some) / requests:.3f}",
@@ -135,6 +135,12 @@ def best(cells: Sequence[Cell], pair: str, concurrency: int) -> Setup | None:
     return max(rates, key=lambda setup: fmean(rates[setup]), default=None)
 
 
+def compared(cells: Sequence[Cell], pair: str) -> list[Setup]:
+    """Those that the bars hold against each other: both models plain, and the optimised student of each concurrency."""
+    winners = {best(cells, pair, concurrency) for concurrency in CONCURRENCY}
+    return sorted({Setup(pair, "teacher"), Setup(pair, "student"), *(each for each in winners if each is not None)})
+
+
 def paired(cells: Sequence[Cell], over: Setup, under: Setup, concurrency: int) -> Effect:
     """Requests/s of one setup by another's in the same block. ValueError where no block has both."""
     found: dict[int, dict[Setup, float]] = defaultdict(dict)
@@ -173,12 +179,13 @@ def bars(cells: Sequence[Cell], pair: str) -> list[Bar]:
 
 
 def _success(cells: Sequence[Cell], winner: Setup, base: Setup, concurrency: int) -> Bar:
-    """Task success, session by session: not worse than by MARGIN, at 95 %."""
+    """Task success, session by session, timed there or judged: not worse than by MARGIN, at 95 %."""
     sides: list[dict[tuple[int, str], bool]] = [
         {
             (cell.block, name): good
-            for cell in closed(cells, winner.pair)
-            if cell.setup == setup and cell.concurrency == concurrency
+            for cell in cells
+            if cell.setup == setup
+            and (cell.loop == "judged" or (cell.loop == "closed" and cell.concurrency == concurrency))
             for name, good in cell.sessions.items()
         }
         for setup in (winner, base)
