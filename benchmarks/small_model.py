@@ -27,7 +27,7 @@ from trimtab.arena.dealership.session import NEEDS_CONSENT
 from trimtab.arena.run import Pace, Run, Session
 from trimtab.arena.tuning import corpus, negatives
 from trimtab.arena.tuning.train import MODELS
-from trimtab.data.conversation import Conversation, Funnel
+from trimtab.data.conversation import Conversation, Funnel, text_of
 from trimtab.engines.embedded import EmbeddedEngine
 from trimtab.gate import offline, sides, sources
 from trimtab.gate.criteria import Criteria
@@ -42,6 +42,7 @@ import results
 
 TEACHER, STUDENT = MODELS / "dealer-teacher", MODELS / "dealer-student"
 WORK = Path(".trimtab/small_model_benchmark")
+LEARNT_OUT, SCARCE, FEW = 1200, 0.3, 0.1  # steps, shares of the traffic
 DECLINED = ("forbidden", "out_of_scope")
 SHAPE = {"hidden": 128, "layers": 3, "heads": 2, "intermediate": 256}
 COMMON = {
@@ -156,28 +157,69 @@ def taught(args: argparse.Namespace, store: Path, share: float) -> tuple[Path, i
 
 
 def ladder(args: argparse.Namespace) -> list[Row]:
-    """Each stage against as many more steps of the plain one."""
+    """What each stage adds, to a model that plain fine-tuning has taught as much as it can, and before one."""
     store, held = traffic(args.traffic, 300 if args.quick else 1200), oracle(30 if args.quick else 60)
-    steps, more = (40, 20) if args.quick else (200, 100)
-    ways = {
-        "sft alone, as long": ("sft", "sft"),
-        "distil after sft": ("sft", "distil"),
-        "cpt before sft": ("cpt", "sft"),
-        "onpolicy after sft": ("sft", "onpolicy"),
-    }
-    rows, plain = list[Row](), 0.0
-    for name, order in ways.items():
-        long = {"sft": steps, "cpt": more, "distil": more, "onpolicy": more // 5}
-        if name.startswith("sft alone"):
-            order, long = ("sft",), {"sft": steps + more}
-        its = options.read({**COMMON, "stages": order, "steps": long})
-        data = prepare.prepared(splitting.fit(TraceReader(store).scan()), its)
-        folder, _ = stages.run(data, its, WORK)
-        now, told = pooled(exact(folder, held))
-        plain = plain or now
-        rows.append((name, "none" if name.startswith("sft alone") else "above sft alone", told,
-                     "" if name.startswith("sft alone") else verdict(now > plain)))  # fmt: skip
+    return [*_after(args, store, held), *_before(args, store, held)]
+
+
+def _after(args: argparse.Namespace, store: Path, held: list[Conversation]) -> list[Row]:
+    """From a model that has learnt out: as many steps more of fine-tuning, and of learning from the teacher."""
+    first, more = (60, 20) if args.quick else (LEARNT_OUT, 300)
+    start, data = _built(store, {"traffic": SCARCE, "steps": {"sft": first}})
+    reached, told = pooled(exact(start, held))
+    rows = [(f"sft, {first} steps on {SCARCE:.0%} of the traffic ({len(data.train)} conversations)", "", told, "")]
+    plain = reached
+    for stage, steps in (("sft", more), ("distil", more), ("onpolicy", more // 3)):
+        asked = {"traffic": SCARCE, "base": str(start), "stages": [stage], "steps": {stage: steps}}
+        now, told = pooled(exact(_built(store, asked)[0], held))
+        if stage == "sft":
+            plain = max(plain, now)
+            rows.append((f"then {steps} steps more of sft", "", told, ""))
+        else:
+            rows.append((f"then {steps} steps of {stage}", "above sft, as it was and longer", told,
+                         verdict(now > plain)))  # fmt: skip
     return rows
+
+
+def _before(args: argparse.Namespace, store: Path, held: list[Conversation]) -> list[Row]:
+    """Where few traces may be learned from and there is more text of the domain: continual pretraining on it first."""
+    first, more = (40, 20) if args.quick else (400, 400)
+    text = _domain_text(store, WORK / "corpus")
+    rows, plain = list[Row](), 0.0
+    for name, order, steps in (
+        (f"sft, {first} steps on {FEW:.0%} of the traffic", ("sft",), {"sft": first}),
+        (f"sft, {first + more} steps on it", ("sft",), {"sft": first + more}),
+        (f"cpt, {more} steps on the text of every session, then sft, {first}", ("cpt", "sft"),
+         {"cpt": more, "sft": first}),
+    ):  # fmt: skip
+        asked = {"traffic": FEW, "stages": list(order), "steps": steps}
+        now, told = pooled(exact(_built(store, asked | ({"corpus": str(text)} if "cpt" in order else {}))[0], held))
+        rows.append((name, "above sft, either way" if "cpt" in order else "", told,
+                     verdict(now > plain) if "cpt" in order else ""))  # fmt: skip
+        plain = max(plain, now)
+    return rows
+
+
+def _built(store: Path, asked: dict[str, object]) -> tuple[Path, prepare.Prepared]:
+    its = options.read({**COMMON, **asked})
+    data = prepare.prepared(splitting.fit(TraceReader(store).scan()), its)
+    return stages.run(data, its, WORK)[0], data
+
+
+def _domain_text(store: Path, folder: Path) -> Path:
+    """What each agent heard and said in every recorded session of the fit split, solved or not, as plain text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, trace in enumerate(splitting.fit(TraceReader(store).scan())):
+        by = {call.agent: _words(trace.payloads[call.id].request) for call in trace.calls if call.id in trace.payloads}
+        for agent, said in by.items():  # an agent's last call holds its earlier ones
+            (folder / f"{agent} {number}.txt").write_text("\n\n".join(said))
+    return folder
+
+
+def _words(request: dict[str, object]) -> list[str]:
+    messages = request.get("messages")
+    told = messages if isinstance(messages, list) else []
+    return [text_of(message) for message in told if message.get("role") != "system" and text_of(message)]
 
 
 class Acts(NamedTuple):

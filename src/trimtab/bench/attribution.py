@@ -47,7 +47,7 @@ def quick(pair: str, threads: int) -> Plan:
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, judged=400)
+    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, judged=250)
 
 
 class Journal:

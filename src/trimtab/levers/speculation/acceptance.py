@@ -11,7 +11,7 @@ import msgspec
 
 from trimtab.levers.speculation.conversations import Said
 
-LENGTHS = (1, 2, 3, 4, 6, 8)
+LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 STARTS = (1, 2, 4, 8, 16)
 NGRAM = 3
 # For each token of an answer after the first: how many tokens, from it on, the drafter would have got right in a row.
