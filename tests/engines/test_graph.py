@@ -44,6 +44,15 @@ def test_the_graph_has_the_names_and_states_the_engine_looks_for(tmp_path, kind)
     assert "__module.model.layers.1.mlp.down_proj/aten::linear/MatMul" in names  # where an adapter is put
 
 
+def test_the_graph_says_in_what_groups_its_activations_are_coded(tmp_path):
+    tiny.write_checkpoint(tmp_path, "llama")
+    checkpoint = open_checkpoint(tmp_path)
+    told = ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"]
+    coded, plain = (build(checkpoint.shape, checkpoint.weight, precision) for precision in ("int8", "bf16"))
+    assert int(coded.get_rt_info(told).value) in (32, 64, 128)
+    assert not plain.has_rt_info(told)
+
+
 def test_the_state_carries_on_where_the_last_call_ended(tmp_path):
     import openvino
 

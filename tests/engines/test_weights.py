@@ -126,3 +126,32 @@ def _kind(node):
     while node.get_type_name() != "Constant":
         node = node.input_value(0).get_node()
     return node.get_element_type().get_type_name()
+
+
+@pytest.mark.parametrize(
+    ("precision", "columns", "group"),
+    [("int8", (256, 384), 128), ("int8", (256, 192), 64), ("int4", (256, 96), 32), ("int8", (100,), None),
+     ("bf16", (256,), None)],
+)  # fmt: skip
+def test_activations_are_scaled_in_groups_that_fit_every_matrix(precision, columns, group):
+    import openvino
+    from openvino import opset13 as ops
+
+    rows, results = [], []
+    for number, count in enumerate(columns):
+        rows.append(ops.parameter([1, count], np.float32))
+        held = weights.matrix(f"w{number}", np.ones((2, count), np.float32), precision)
+        results.append(ops.result(ops.matmul(rows[-1], held, False, True)))
+    assert weights.activation_group(openvino.Model(results, rows, "some")) == group
+
+
+def test_zero_points_are_no_matrix():
+    import openvino
+    from openvino import opset13 as ops
+
+    row = ops.parameter([1, 256], np.float32)
+    stored = weights.encode(
+        np.random.default_rng(1).normal(size=(2, 256)).astype(np.float32), weights.Format(4, 64, False)
+    )
+    node = ops.matmul(row, weights.coded("w", stored), False, True)
+    assert weights.activation_group(openvino.Model([ops.result(node)], [row], "one")) == 64

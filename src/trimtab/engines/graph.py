@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trimtab.engines.shape import Rope, Shape
-from trimtab.engines.weights import Store, uniform
+from trimtab.engines.weights import Store, activation_group, uniform
 from trimtab.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ class _Decoder:
         logits.set_friendly_name("__module.lm_head/aten::linear/MatMul")
         logits.output(0).get_tensor().set_names({"logits"})
         inputs = [self.ids, self.seen, self.positions, self.beams]
-        return Model([ops.result(logits)], self.sinks, inputs, f"trimtab_{shape.kind}")
+        model = Model([ops.result(logits)], self.sinks, inputs, f"trimtab_{shape.kind}")
+        group = activation_group(model)
+        if group is not None:  # what the runtime reads where whoever compiles the model says nothing else
+            model.set_rt_info(str(group), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        return model
 
     def _layer(self, hidden: Any, prefix: str, layer: int) -> Any:
         ops, shape = self.ops, self.shape

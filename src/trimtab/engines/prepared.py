@@ -22,7 +22,7 @@ from trimtab.engines.vocabulary import read_vocabulary
 from trimtab.engines.weights import PRECISIONS, Store
 from trimtab.errors import ConfigError, ModelError
 
-RECIPE = "1"  # raise it when the graph or a weight format changes: old cache folders are then left unused
+RECIPE = "2"  # raise it when the graph or a weight format changes: old cache folders are then left unused
 LABEL = "trimtab.json"
 KEPT = ("u8", "bf16", "f32")  # how the engine may hold keys and values
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *tokenizer_ir.NAMES)

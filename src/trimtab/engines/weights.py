@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("f32", "bf16", "int8", "int4")
 GROUPS = (128, 64, 32)
+_CODED = ("i4", "u4", "i8", "u8")
 SMALLEST = 6.2e-5  # about the smallest normal float16: below it a scale would lose its digits
 # The look-up table and the output matrix, where they are two.
 TABLES = ("model.embed_tokens.weight", "lm_head.weight")
@@ -115,6 +116,22 @@ def bf16_codes(values: np.ndarray) -> np.ndarray:
 def group_of(columns: int) -> int | None:
     """The largest INT4 group that divides `columns`; None: the matrix is kept in INT8."""
     return next((group for group in GROUPS if columns % group == 0), None)
+
+
+def activation_group(model: Any) -> int | None:
+    """How many neighbouring activations share one scale when they are multiplied in 8 bits (dynamic quantization).
+
+    The most of GROUPS that divides every matrix and every group of weights in `model`; None: nothing is coded, or none
+    does. The runtime takes 32 unless told, at which a prompt costs about a fifth more; where a group does not fit a
+    matrix, it multiplies that one in floating point, which is slower than 32.
+    """
+    forms = [
+        node.get_output_shape(0)
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Constant" and node.get_element_type().get_type_name() in _CODED
+    ]
+    lengths = {form[-1] for form in forms if len(form) > 1 and form[-1] > 1}  # of 1: zero points
+    return next((group for group in GROUPS if lengths and all(length % group == 0 for length in lengths)), None)
 
 
 def format_of(precision: str, columns: int) -> Format:
