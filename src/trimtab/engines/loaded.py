@@ -33,8 +33,8 @@ class Loaded:
         scheduler.max_num_seqs = profile.max_seqs
         # A prompt cut into pieces comes out of their pipeline with a draft model with its first tokens said twice; so
         # there no step is ever too small for what the cache can hold.
-        whole = drafter is not None and drafter.folder is not None
-        scheduler.max_num_batched_tokens = blocks * BLOCK if whole else STEP_TOKENS
+        self.whole = drafter is not None and drafter.folder is not None
+        scheduler.max_num_batched_tokens = blocks * BLOCK if self.whole else STEP_TOKENS
         scheduler.enable_prefix_caching = profile.prefix_reuse
         self._reuses = profile.prefix_reuse
         exact = model.precision == "f32"

@@ -124,7 +124,7 @@ class Pipeline:
             if length and crowd > 1:
                 held = self._drafting.prefix.cached(message.prompt)
                 lost = place.prefix.cached(message.prompt) - held
-                stalls = len(message.prompt) // 4 - held > STALLING
+                stalls = self._drafting.whole and len(message.prompt) // 4 - held > STALLING
                 length = 0 if lost > RECOMPUTED or stalls else length
             place = self._drafting if length else place
         try:
@@ -136,7 +136,7 @@ class Pipeline:
 
     def _fresh(self, message: Add) -> int:
         """Tokens of a prompt that have to be computed (est.), where what may be drafted is computed in one piece."""
-        if self._drafting is None:
+        if self._drafting is None or not self._drafting.whole:
             return 0
         held = max(place.prefix.cached(message.prompt) for place in (self._plain, self._drafting))
         return len(message.prompt) // 4 - held
