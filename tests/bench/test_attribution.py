@@ -16,7 +16,7 @@ def test_a_block_is_measured_once(tmp_path, monkeypatch):
         pytest.skip("the shipped models are not there: make models")
     student = shipped()["dealer-student"]
     monkeypatch.setattr(attribution, "WARM", 1)
-    models = Models({"shipped student": student}, {"student": student})
+    models = Models({"shipped student": student}, {"student": ["--draft", str(student)]})
     setup = Setup("shipped", "student", "int8", "drafter")
     plan = Plan("shipped", [setup], 1, {1: 1, 4: 2}, 0.7, 1, judged=3)
     journal = Journal(tmp_path / "cells.jsonl")
@@ -34,6 +34,27 @@ def test_a_block_is_measured_once(tmp_path, monkeypatch):
         assert cell.peak_mb > 50
         assert 0 < cell.moves_right <= cell.requests
     assert journal.cells[0].taken > 0, "the model drafts for itself"
+    said = []
+    attribution.run(plan, models, Journal(tmp_path / "cells.jsonl"), said.append)
+    assert said == []
+
+
+def test_what_seemed_slower_is_measured_again_in_turn_with_none(tmp_path, monkeypatch):
+    if "dealer-student" not in shipped():
+        pytest.skip("the shipped models are not there: make models")
+    student = shipped()["dealer-student"]
+    monkeypatch.setattr(attribution, "WARM", 1)
+    monkeypatch.setattr(attribution, "FEWEST", 1)
+    monkeypatch.setattr(attribution.report, "SLOWER", 1e9)
+    models = Models({"shipped student": student}, {"student": ["--draft", str(student)]})
+    plain = Setup("shipped", "student", "int8")
+    setups = [plain, Setup("shipped", "student", "int8", "lookup")]
+    plan = Plan("shipped", setups, 1, {1: 1}, 0.0, 1, again=2)
+    journal = Journal(tmp_path / "cells.jsonl")
+    attribution.run(plan, models, journal, lambda text: None)
+    assert [(cell.setup.draft, cell.block) for cell in journal.cells if cell.loop == "again"] == [
+        ("none", 2000), ("lookup", 2000), ("lookup", 2001), ("none", 2001),
+    ]  # fmt: skip
     said = []
     attribution.run(plan, models, Journal(tmp_path / "cells.jsonl"), said.append)
     assert said == []

@@ -105,6 +105,32 @@ def test_judged_sessions_tell_task_success_and_no_speed():
     assert report.effects([*cells, *judged], "enlarged") == report.effects(cells, "enlarged")
 
 
+def test_what_seemed_slower_is_held_by_its_second_measurement():
+    """Which was picked by nothing but the first."""
+    slow = Setup("enlarged", "teacher", "int4", "lookup")
+    cells = [
+        msgspec.structs.replace(cell, wall_s=cell.wall_s * (1.3 if cell.setup == slow and cell.concurrency == 1 else 1))
+        for cell in world()
+    ]
+    assert report.doubtful(cells, "enlarged") == [(slow, 1)]
+
+    def told(seconds):
+        plain = msgspec.structs.replace(slow, draft="none")
+        again = [
+            made(setup, 2000 + block, 1, rate, loop="again")
+            for setup, rates in ((slow, seconds), (plain, [1.0] * len(seconds)))
+            for block, rate in enumerate(rates)
+        ]
+        found = {bar.name: bar for bar in report.bars([*cells, *again], "enlarged")}
+        return found["enlarged, 1 at once: lookup under the governor / none, worst of 12"]
+
+    assert told([]).holds is False
+    assert told([1.0, 0.99, 1.01, 1.0]).holds is True
+    assert "1 measured again, the worst at first 0.8" in told([1.0, 0.99]).beside
+    assert told([0.8, 0.81, 0.8, 0.79]).holds is False
+    assert told([0.8, 1.1]).holds is None, "an interval on both sides of the bar has shown nothing"
+
+
 def test_nothing_measured_says_nothing():
     assert report.bars([], "enlarged") == []
     assert report.effects([], "enlarged") == []

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from trimtab.bench import cells, player, processes, report, traffic
-from trimtab.bench.cells import Cell, Setup
+from trimtab.bench.cells import Cell, Setting, Setup
 from trimtab.bench.pairs import Models
 from trimtab.bench.player import Replayed
 from trimtab.bench.traffic import Work
@@ -23,13 +23,16 @@ WARM = 16  # sessions before anything is measured: they hold every agent's promp
 KV_MIB = 1024
 SEED = 6
 JUDGED = 1000  # the number of the block whose sessions judge task success: other ones than any that is timed
+AGAIN = {"lookup": 2000, "drafter": 3000}  # the first block in which what looked slower is measured again
+FEWEST = 6  # sessions of such a block
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What is measured: `setups` in each of `blocks`, `sessions` by concurrency, and open loop at `open_rate` times
     what the plain teacher serves at most, for the `barred` setups (0: none). `more` blocks follow of the student's
-    setups alone: its cells are over in a second or two, and differ the more from each other. At last `judged` sessions,
-    not timed, tell the task success of those that are compared."""
+    setups alone: its cells are over in a second or two, and differ the more from each other. Then `judged` sessions,
+    not timed, tell the task success of those that are compared; and what looked slower with a drafter than without is
+    measured `again` so often, both servers up and in turn: the worst of many short measurements is mostly bad luck."""
 
     pair: str
     setups: list[Setup]
@@ -39,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     threads: int = 0
     more: int = 0
     judged: int = 0
+    again: int = 0
 
 
 def quick(pair: str, threads: int) -> Plan:
@@ -47,7 +51,7 @@ def quick(pair: str, threads: int) -> Plan:
 
 
 def full(pair: str, blocks: int, threads: int) -> Plan:
-    return Plan(pair, cells.full(pair), blocks, {1: 3, 4: 10, 16: 32}, 0.7, threads, judged=250)
+    return Plan(pair, cells.full(pair), blocks, {1: 6, 4: 10, 16: 32}, 0.7, threads, judged=250, again=8)
 
 
 class Journal:
@@ -95,6 +99,13 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
         if setup in plan.setups and (setup, JUDGED, *cell) not in journal.done:
             say(f"task success of {plan.pair}: {setup.name}, {plan.judged} sessions")
             measure(plan, setup, JUDGED, models, ([cell], journal))
+    for setup, concurrency in report.doubtful(journal.cells, plan.pair) if plan.again else []:
+        if (
+            setup in plan.setups
+            and (setup, AGAIN[setup.draft] + plan.again - 1, concurrency, "again") not in journal.done
+        ):
+            say(f"{plan.pair}, {concurrency} at once: {setup.name} against none, {plan.again} times more")
+            _once_more(plan, setup, concurrency, models, journal)
 
 
 def measure(
@@ -103,32 +114,53 @@ def measure(
     """Start the setup's server once, warm it, and measure the missing cells."""
     missing, journal = wanted
     with served(setup, models, plan.threads) as engine:
-        name, pids = engine.models[0], processes.family(engine.pid)
-        # With a drafter these go to two pipelines, each with its cache; where nothing is reused there is none to fill.
-        most = WARM if setup.reuse == "on" else 2
-        for concurrency in sorted(plan.sessions, reverse=True):
-            warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
-            asyncio.run(player.closed(engine.url, name, warming, concurrency))
+        _warm(plan, setup, engine)
         for concurrency, loop in missing:
             sessions = plan.judged if loop == "judged" else plan.sessions.get(concurrency, max(plan.sessions.values()))
-            some = works("test", sessions, block)
-            before = processes.cpu_s(pids)
-            if loop == "open":
-                rate = plan.open_rate * bearable(journal, plan.pair) * len(some) / sum(len(w.moves) for w in some)
-                replayed = asyncio.run(player.opened(engine.url, name, some, rate))
-            else:
-                replayed = asyncio.run(player.closed(engine.url, name, some, concurrency))
-            journal.add(
-                Cell(
-                    setup=setup,
-                    block=block,
-                    concurrency=concurrency,
-                    loop=loop,
-                    cpu_s=processes.cpu_s(pids) - before,
-                    peak_mb=processes.peak_mb(pids),
-                    **{name: getattr(replayed, name) for name in Replayed.__struct_fields__},
-                )
-            )
+            rate = plan.open_rate * bearable(journal, plan.pair) if loop == "open" else 0.0
+            cell = Setting(setup, block, concurrency, loop)
+            journal.add(_cell(engine, cell, works("test", sessions, block), rate))
+
+
+def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journal: Journal) -> None:
+    """The setup and the same without a drafter, block by block in turn."""
+    plain = msgspec.structs.replace(setup, draft="none")
+    with served(setup, models, plan.threads) as drafting, served(plain, models, plan.threads) as other:
+        both = [(setup, drafting), (plain, other)]
+        for its, engine in both:
+            _warm(plan, its, engine)
+        for block in range(AGAIN[setup.draft], AGAIN[setup.draft] + plan.again):
+            both.reverse()
+            for its, engine in both:
+                cell = Setting(its, block, concurrency, "again")
+                if cell not in journal.done:
+                    journal.add(_cell(engine, cell, works("test", max(FEWEST, concurrency), block)))
+
+
+def _warm(plan: Plan, setup: Setup, engine: EmbeddedEngine) -> None:
+    """Answer recorded sessions of other customers, at every concurrency."""
+    # With a drafter these go to two pipelines, each with its cache; where nothing is reused there is none to fill.
+    most = WARM if setup.reuse == "on" else 2
+    for concurrency in sorted(plan.sessions, reverse=True):
+        warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
+        asyncio.run(player.closed(engine.url, engine.models[0], warming, concurrency))
+
+
+def _cell(engine: EmbeddedEngine, setting: Setting, some: list[Work], rate: float = 0.0) -> Cell:
+    """Replay `some` closed loop, or open loop at `rate` requests a second."""
+    name, pids = engine.models[0], processes.family(engine.pid)
+    before = processes.cpu_s(pids)
+    if rate:
+        sessions_a_second = rate * len(some) / sum(len(work.moves) for work in some)
+        replayed = asyncio.run(player.opened(engine.url, name, some, sessions_a_second))
+    else:
+        replayed = asyncio.run(player.closed(engine.url, name, some, setting.concurrency))
+    return Cell(
+        **setting._asdict(),
+        cpu_s=processes.cpu_s(pids) - before,
+        peak_mb=processes.peak_mb(pids),
+        **{name: getattr(replayed, name) for name in Replayed.__struct_fields__},
+    )
 
 
 def bearable(journal: Journal, pair: str) -> float:
@@ -154,7 +186,7 @@ def served(setup: Setup, models: Models, threads: int) -> Iterator[EmbeddedEngin
     folder = models.folders[f"{setup.pair} {setup.model}"]
     words: list[str] = ["--kv-mib", str(KV_MIB)]
     if setup.draft != "none":
-        words += ["--draft", "lookup" if setup.draft == "lookup" else str(models.drafters[setup.model])]
+        words += ["--draft", "lookup"] if setup.draft == "lookup" else models.drafters[setup.model]
     if setup.reuse == "off":
         words.append("--no-prefix-reuse")
     cores = threads or len(os.sched_getaffinity(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -46,6 +47,15 @@ class Setup(msgspec.Struct, frozen=True, order=True):
         return " + ".join(words)
 
 
+class Setting(NamedTuple):
+    """What one measurement is of; `loop` is closed, open, judged or again."""
+
+    setup: Setup
+    block: int
+    concurrency: int
+    loop: str
+
+
 class Cell(msgspec.Struct, frozen=True):
     """One measurement: `block` of `setup` at `concurrency`. Seconds are of the client's clock; `cpu_s` of the server's
     processes. `sessions` maps each session to whether every move of it was right."""
@@ -76,8 +86,8 @@ class Cell(msgspec.Struct, frozen=True):
         return {key: getattr(self.setup, key) for key in FACTORS} | {"concurrency": str(self.concurrency)}
 
     @property
-    def key(self) -> tuple[Setup, int, int, str]:
-        return self.setup, self.block, self.concurrency, self.loop
+    def key(self) -> Setting:
+        return Setting(self.setup, self.block, self.concurrency, self.loop)
 
 
 def full(pair: str) -> list[Setup]:

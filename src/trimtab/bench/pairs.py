@@ -10,7 +10,6 @@ import msgspec
 
 from trimtab.bench import traffic
 from trimtab.engines import build_cache
-from trimtab.engines.drafter import CARD, Card
 from trimtab.engines.enlarge import SIZES, enlarge
 from trimtab.engines.prepared import locate
 from trimtab.levers.speculation import options, training
@@ -21,14 +20,14 @@ GROWN = {"teacher": "500m", "student": "70m"}
 LEARNT_SESSIONS = 1400
 EPOCHS = 12
 # Nearly all that this drafter says stands, so it may say more at a time than one of which nothing is known.
-LENGTHS = "1:16,4:8,8:6,24:0"
+LENGTHS = "1:20,4:8,8:6,24:0"
 
 
 class Models(msgspec.Struct, frozen=True):
-    """Folders by (pair, model), and each model's drafter."""
+    """Folders by (pair, model), and the server's options that name each model's drafter."""
 
     folders: dict[str, Path]
-    drafters: dict[str, Path]
+    drafters: dict[str, list[str]]
 
 
 def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Models:
@@ -44,7 +43,8 @@ def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Mo
             target = home / f"dealer-{model}-{size}-{_digest(small[model])[:12]}"
             folders[f"enlarged {model}"] = enlarge(small[model], target, SIZES[size])
     # Grown models compute the same function, so one drafter serves both.
-    return Models(folders, {"teacher": small["student"], "student": trained(small["student"], home, say)})
+    learnt = ["--draft", str(trained(small["student"], home, say)), "--draft-lengths", LENGTHS]
+    return Models(folders, {"teacher": ["--draft", str(small["student"])], "student": learnt})
 
 
 def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
@@ -59,7 +59,6 @@ def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
 
     def fill(fresh: Path) -> None:
         training.drafter(its, calls, [], home, fresh)
-        (fresh / CARD).write_bytes(msgspec.json.encode(Card("model", LENGTHS)))
 
     return build_cache.keep(folder, 16 << 20, fill)
 
