@@ -22,7 +22,8 @@ from trimtab.errors import MissingExtra
 
 _PLACE = re.compile(r"^.*\.(cc|cpp|hpp):\d+:\s*")  # where in the engine's own source an error was raised
 RECOMPUTED = 96  # tokens of a prompt: to compute more of them again costs about what drafting a short answer gains
-STALLING = 1024  # tokens of a prompt: with others waiting no longer one is computed in one piece, as drafting has to
+# Drafting computes a prompt in one piece, which holds up all others: not where its tokens times their number are more.
+STALLING = 3072
 # Bytes per cached number, with scales and zero points, as the engine itself reports for the CPU.
 _KV_BYTES = {"u8": 1.375, "bf16": 2.0, "f32": 4.0}
 
@@ -124,7 +125,7 @@ class Pipeline:
             if length and crowd > 1:
                 held = self._drafting.prefix.cached(message.prompt)
                 lost = place.prefix.cached(message.prompt) - held
-                stalls = self._drafting.whole and len(message.prompt) // 4 - held > STALLING
+                stalls = self._drafting.whole and (len(message.prompt) // 4 - held) * crowd > STALLING
                 length = 0 if lost > RECOMPUTED or stalls else length
             place = self._drafting if length else place
         try:
