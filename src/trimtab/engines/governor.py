@@ -99,12 +99,17 @@ class Governor:
         pipelines at work share the cores.
         """
         self._lately.append(concurrency)
-        rung = self.rung(max(self._lately))
+        rung = self.rung(self.crowd)
         if not rung.length:
             return 0
         other = (rung.requests // rung.run) % rung.period == FIRST
         rung.requests += 1
         return rung.length if rung.pays != other else 0
+
+    @property
+    def crowd(self) -> int:
+        """The most at once that one of the last CALM requests met."""
+        return max(self._lately, default=0)
 
     def note(self, concurrency: int, drafted: bool, tokens: int, seconds: float) -> None:
         """`tokens` were made in `seconds` of CPU time while `concurrency` answers ran, all drafted or none."""

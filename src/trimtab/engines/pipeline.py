@@ -125,7 +125,8 @@ class Pipeline:
             if length and crowd > 1:
                 held = self._drafting.prefix.cached(message.prompt)
                 lost = place.prefix.cached(message.prompt) - held
-                stalls = self._drafting.whole and (len(message.prompt) // 4 - held) * crowd > STALLING
+                fresh = len(message.prompt) // 4 - held
+                stalls = self._drafting.whole and fresh * self._governor.crowd > STALLING
                 length = 0 if lost > RECOMPUTED or stalls else length
             place = self._drafting if length else place
         try:
@@ -161,9 +162,11 @@ class Pipeline:
         # With prompts cut into pieces, the engine pays no heed to max_num_seqs, so places are given out here.
         room = STEP_TOKENS
         while self._queue and len(self._live) < self._places and room > 0:
-            room -= self._fresh(self._queue[0])
-            refused = self._enter(self._queue.popleft())
+            message = self._queue.popleft()
+            fresh = self._fresh(message)
+            refused = self._enter(message)
             pieces += [refused] if refused else []
+            room -= fresh if message.id in self._live and self._live[message.id].length else 0
         pieces += self._step()
         now = time.monotonic()
         due = now - self._told >= self._pause
