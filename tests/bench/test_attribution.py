@@ -24,9 +24,13 @@ def test_a_block_is_measured_once(tmp_path, monkeypatch):
     assert [(cell.concurrency, cell.loop) for cell in journal.cells] == [
         (1, "closed"), (4, "closed"), (0, "open"), (4, "judged"),
     ]  # fmt: skip
-    asked = {"judged": (3, attribution.JUDGED), "open": (2, 0)}
+    met: set[str] = set()
     for cell in journal.cells:
-        works = attribution.works("test", *asked.get(cell.loop, (1 if cell.concurrency == 1 else 2, 0)))
+        sessions = 3 if cell.loop == "judged" else 1 if cell.concurrency == 1 else 2
+        works = attribution.works("test", sessions, cell.block, cell.concurrency)
+        opened = {str(work.moves[0].messages) for work in works}
+        assert not met & opened, "no server meets a session again, which its cache would answer"
+        met |= opened
         assert cell.requests == sum(len(work.moves) for work in works) == len(cell.latency_s)
         assert set(cell.sessions) == {work.name for work in works}
         assert 0 < cell.ttft_s[0] <= cell.latency_s[0]

@@ -111,22 +111,17 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
 def measure(
     plan: Plan, setup: Setup, block: int, models: Models, wanted: tuple[list[tuple[int, str]], Journal]
 ) -> None:
-    """Measure the missing cells, each of a server just started and warmed: what one concurrency has left in the caches
-    would serve the next, whose sessions are the same. Where nothing is reused one server does for all."""
+    """Start the setup's server once, warm it, and measure the missing cells."""
     missing, journal = wanted
-    together = [missing] if setup.reuse == "off" else [[each] for each in missing]
-    for some in together:
-        with served(setup, models, plan.threads) as engine:
-            _warm(plan, setup, engine, max(some)[0] or max(plan.sessions))
-            for concurrency, loop in some:
-                _noted(plan, Setting(setup, block, concurrency, loop), engine, journal)
-
-
-def _noted(plan: Plan, setting: Setting, engine: EmbeddedEngine, journal: Journal) -> None:
-    sessions = plan.sessions.get(setting.concurrency, max(plan.sessions.values()))
-    sessions = plan.judged if setting.loop == "judged" else sessions
-    rate = plan.open_rate * bearable(journal, plan.pair) if setting.loop == "open" else 0.0
-    journal.add(_cell(engine, setting, works("test", sessions, setting.block), rate))
+    with served(setup, models, plan.threads) as engine:
+        _warm(plan, setup, engine)
+        for concurrency, loop in missing:
+            sessions = plan.judged if loop == "judged" else plan.sessions.get(concurrency, max(plan.sessions.values()))
+            rate = plan.open_rate * bearable(journal, plan.pair) if loop == "open" else 0.0
+            setting = Setting(setup, block, concurrency, loop)
+            # At each concurrency others: what one has left in the caches would answer the next.
+            some = works("test", sessions, block, concurrency)
+            journal.add(_cell(engine, setting, some, rate))
 
 
 def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journal: Journal) -> None:
@@ -135,7 +130,7 @@ def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journ
     with served(setup, models, plan.threads) as drafting, served(plain, models, plan.threads) as other:
         both = [(setup, drafting), (plain, other)]
         for its, engine in both:
-            _warm(plan, its, engine, concurrency)
+            _warm(plan, its, engine)
         for block in range(AGAIN[setup.draft], AGAIN[setup.draft] + plan.again):
             both.reverse()
             for its, engine in both:
@@ -144,13 +139,13 @@ def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journ
                     journal.add(_cell(engine, cell, works("test", max(FEWEST, concurrency), block)))
 
 
-def _warm(plan: Plan, setup: Setup, engine: EmbeddedEngine, concurrency: int) -> None:
-    """Answer recorded sessions of other customers, as many at once as ever, then as many as will be."""
+def _warm(plan: Plan, setup: Setup, engine: EmbeddedEngine) -> None:
+    """Answer recorded sessions of other customers."""
     # With a drafter these go to two pipelines, each with its cache; where nothing is reused there is none to fill.
     most = WARM if setup.reuse == "on" else 2
-    for at_once in sorted({max(plan.sessions), concurrency}, reverse=True):
-        warming = works("train", WARM, 900)[: min(most, at_once * 3)]
-        asyncio.run(player.closed(engine.url, engine.models[0], warming, at_once))
+    for concurrency in sorted(plan.sessions, reverse=True):
+        warming = works("train", WARM, 900)[: min(most, concurrency * 3)]
+        asyncio.run(player.closed(engine.url, engine.models[0], warming, concurrency))
 
 
 def _cell(engine: EmbeddedEngine, setting: Setting, some: list[Work], rate: float = 0.0) -> Cell:
@@ -179,11 +174,11 @@ def bearable(journal: Journal, pair: str) -> float:
 _recorded: dict[tuple[str, int, int], list[Work]] = {}
 
 
-def works(split: str, sessions: int, block: int) -> list[Work]:
-    """The sessions of a block: the same for every setup, others in every block."""
-    key = split, sessions, block
+def works(split: str, sessions: int, block: int, concurrency: int = 0) -> list[Work]:
+    """The sessions of a block at that concurrency: the same for every setup, others in every block."""
+    key = split, sessions, 100 + block + 100_000 * concurrency
     if key not in _recorded:
-        _recorded[key] = traffic.record(split, sessions, 100 + block)
+        _recorded[key] = traffic.record(*key)
     return _recorded[key]
 
 

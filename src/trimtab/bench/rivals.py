@@ -80,7 +80,7 @@ def measure(kind: str, setup: Setup, folder: Path, wanted: tuple[attribution.Pla
         try:
             _asked(child, reader, attribution.works("train", 1, 900), 1)
             for concurrency in concurrencies:
-                works = attribution.works("test", plan.sessions[concurrency], 0)
+                works = attribution.works("test", plan.sessions[concurrency], 0, concurrency)
                 if setup.model == "teacher":  # by others some of its cells take minutes
                     works = works[: max(concurrency, len(works) // TEACHERS)]
                 pids = processes.family(child.pid)
