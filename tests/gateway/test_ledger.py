@@ -474,11 +474,14 @@ def test_a_verb_that_meets_a_writer_says_so_and_has_done_nothing(tmp_path):
         assert ledger.used(key).day_requests == 1
 
 
-def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_path, shared):
+def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_path, shared, clock):
     key, _ = make(tmp_path, day_nanodollars=10, tokens_per_minute=100)
     shared.settle_later(shared.reserve(key, "t", 1, 10), 1, 4)
     assert (shared.used(key).day_nanodollars, shared.waiting) == (0, 1)
-    with closing(keydb.connect(tmp_path, wait_s=0)) as other, closing(Ledger(tmp_path, wait_s=0)) as impatient:
+    with (
+        closing(keydb.connect(tmp_path, wait_s=0)) as other,
+        closing(Ledger(tmp_path, clock=clock, wait_s=0)) as impatient,
+    ):
         impatient.settle_later(impatient.reserve(key, "t", 1, 0), 1, 1)
         with keydb.transaction(other), pytest.raises(Busy):
             impatient.reserve(key, "t", 1, 0)
@@ -492,7 +495,7 @@ def test_what_is_settled_later_counts_with_the_next_transaction_and_once(tmp_pat
     assert shared.used(key).day_requests == 3
 
 
-def test_tidying_keeps_the_wal_from_growing(tmp_path, ledger, monkeypatch):
+def test_tidying_keeps_the_wal_from_growing(tmp_path, ledger, clock, monkeypatch):
     monkeypatch.setattr("trimtab.gateway.ledger._WAL_BYTES", 50_000)
     key, _ = make(tmp_path, requests_per_minute=10**6, day_nanodollars=10**6)
     wal = keydb.path_of(tmp_path).with_name(keydb.NAME + "-wal")
@@ -500,7 +503,7 @@ def test_tidying_keeps_the_wal_from_growing(tmp_path, ledger, monkeypatch):
     for _ in range(4):
         for _ in range(40):
             ledger.settle(ledger.reserve(key, "t", 1, 1), 1, 1)
-        with closing(Ledger(tmp_path)) as other:
+        with closing(Ledger(tmp_path, clock=clock)) as other:
             other.tidy()
         sizes.append(wal.stat().st_size)
     assert max(sizes) < 2 * sizes[0], sizes
