@@ -74,8 +74,9 @@ def test_every_token_is_the_one_said_without_a_drafter(folders, plain, kind, len
         assert taken > 0.8 * drafted
 
 
-def test_prompts_longer_than_a_step_are_said_once(folders):
+def test_prompts_longer_than_a_step_are_said_once(folders, monkeypatch):
     """With a prompt cut into pieces the engine's drafting says the first tokens twice."""
+    monkeypatch.setattr("trimtab.engines.pipeline.STALLING", 10**9)
     _, _, cache = folders
     reader = Reader(locate("dealer-student"))
     prompts = [reader.said(each)[0] for each in traffic.spoken(traffic.record("test", 2, 100))]
@@ -89,17 +90,20 @@ def test_prompts_longer_than_a_step_are_said_once(folders):
             "draft_lengths": "1:3" if draft else "",
         }
         pipeline = Pipeline(Profile("dealer-student", "f32", str(cache), **settings))
-        tokens = {}
+        tokens, drafted = {}, 0
         for number, prompt in enumerate(prompts):
             pipeline.add(Add(number, pack(prompt), 24, GREEDY))
             tokens[number] = []
         while pipeline.busy:
             for piece in pipeline.step().pieces:
                 tokens[piece.id] += piece.tokens
-        return tokens
+                drafted += piece.drafted
+        return tokens, drafted
 
     assert sum(map(len, prompts)) > 4 * STEP_TOKENS
-    assert said("dealer-student") == said("")
+    (with_it, drafted), (without, _) = said("dealer-student"), said("")
+    assert with_it == without
+    assert drafted > 0
 
 
 def test_what_could_change_is_not_drafted(folders):
@@ -142,6 +146,16 @@ def test_many_at_once_are_not_drafted_and_the_load_says_so(folders, plain):
     lengths = pipeline.step().draft_lengths
     assert lengths == ((1, 4), (3, 0))
     pipeline.cancel(50)
+
+
+@pytest.mark.parametrize(("kind", "drafts"), [("model", False), ("lookup", True)])
+def test_prompts_that_would_hold_up_the_others_are_not_drafted_for(folders, plain, monkeypatch, kind, drafts):
+    """Look-up cuts prompts into pieces, as the plain pipeline does, and holds up nobody."""
+    _, small, _ = folders
+    monkeypatch.setattr("trimtab.engines.pipeline.STALLING", 1)
+    said, drafted, _ = answers(load(folders, str(small) if kind == "model" else "lookup", "1:3"))
+    assert said == plain
+    assert (drafted > 0) == drafts
 
 
 def test_without_prefix_reuse_nothing_is_found_again(folders, plain):

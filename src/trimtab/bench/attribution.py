@@ -126,9 +126,8 @@ def measure(
 
 def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journal: Journal) -> None:
     """The setup and the same without a drafter, block by block in turn."""
-    plain = msgspec.structs.replace(setup, draft="none")
-    with served(setup, models, plan.threads) as drafting, served(plain, models, plan.threads) as other:
-        both = [(setup, drafting), (plain, other)]
+    with served(setup, models, plan.threads) as drafting, served(setup.undrafted, models, plan.threads) as other:
+        both = [(setup, drafting), (setup.undrafted, other)]
         for its, engine in both:
             _warm(plan, its, engine)
         for block in range(AGAIN[setup.draft], AGAIN[setup.draft] + plan.again):

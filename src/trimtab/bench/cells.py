@@ -40,6 +40,11 @@ class Setup(msgspec.Struct, frozen=True, order=True):
     reuse: str = "on"
 
     @property
+    def undrafted(self) -> Setup:
+        """The same without a drafter."""
+        return msgspec.structs.replace(self, draft="none")
+
+    @property
     def name(self) -> str:
         words = [self.model, self.precision]
         words += [self.draft] if self.draft != "none" else []

@@ -227,14 +227,12 @@ def governed(cells: Sequence[Cell], pair: str) -> list[Bar]:
                 continue
             again = _by_none(cells, pair, draft, concurrency, "again")
             setup, worst = min((effects | again).items(), key=lambda each: each[1].factor)
-            holds = True if worst.factor >= SLOWER else None if setup in again and worst.high >= SLOWER else False
             name = f"{pair}, {concurrency} at once: {draft} under the governor / none, worst of {len(effects)}"
             beside = setup.name
             if again:
-                beside += (
-                    f"; {len(again)} measured again, the worst at first {told(min(effects.values(), key=_factor))}"
-                )
-            found.append(Bar(name, f">= {SLOWER:g}x", told(worst), beside, holds))
+                first = min(effects.values(), key=lambda effect: effect.factor)
+                beside += f"; {len(again)} measured again, the worst at first {told(first)}"
+            found.append(Bar(name, f">= {SLOWER:g}x", told(worst), beside, worst.factor >= SLOWER))
     return found
 
 
@@ -243,12 +241,8 @@ def _by_none(cells: Sequence[Cell], pair: str, draft: str, concurrency: int, loo
     found = {}
     for setup in sorted({cell.setup for cell in cells if cell.setup.pair == pair and cell.setup.draft == draft}):
         with contextlib.suppress(ValueError):
-            found[setup] = paired(cells, setup, msgspec.structs.replace(setup, draft="none"), concurrency, loop)
+            found[setup] = paired(cells, setup, setup.undrafted, concurrency, loop)
     return found
-
-
-def _factor(effect: Effect) -> float:
-    return effect.factor
 
 
 def told(effect: Effect) -> str:

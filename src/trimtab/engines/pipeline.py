@@ -43,6 +43,11 @@ class _Live:
         self.written: list[int] = []
 
     @property
+    def fresh(self) -> int:
+        """Tokens of its prompt that have to be computed (est.)."""
+        return len(self.add.prompt) // 4 - self.cached
+
+    @property
     def drafted(self) -> tuple[int, int]:
         """Tokens drafted and those of them taken (est.: the last step drafts no more than there is room for)."""
         if not self.length or not self.started:
@@ -136,13 +141,6 @@ class Pipeline:
         self._live[message.id] = _Live(message, place, handle, length)
         return None
 
-    def _fresh(self, message: Add) -> int:
-        """Tokens of a prompt that have to be computed (est.), where what may be drafted is computed in one piece."""
-        if self._drafting is None or not self._drafting.whole:
-            return 0
-        held = max(place.prefix.cached(message.prompt) for place in (self._plain, self._drafting))
-        return len(message.prompt) // 4 - held
-
     def cancel(self, number: int) -> None:
         """Drop a request; the engine frees its slot at the next step."""
         live = self._live.pop(number, None)
@@ -163,10 +161,10 @@ class Pipeline:
         room = STEP_TOKENS
         while self._queue and len(self._live) < self._places and room > 0:
             message = self._queue.popleft()
-            fresh = self._fresh(message)
             refused = self._enter(message)
             pieces += [refused] if refused else []
-            room -= fresh if message.id in self._live and self._live[message.id].length else 0
+            if not refused and (live := self._live[message.id]).place.whole:
+                room -= live.fresh
         pieces += self._step()
         now = time.monotonic()
         due = now - self._told >= self._pause
