@@ -1,7 +1,10 @@
 """One real block through a real server, closed and open loop; what is there already is not measured again."""
 
+import contextlib
+
 import pytest
 
+from tests.bench.test_report import made
 from trimtab.bench import attribution, processes
 from trimtab.bench.attribution import Journal, Plan
 from trimtab.bench.cells import Setup
@@ -61,6 +64,30 @@ def test_what_seemed_slower_is_measured_again_in_turn_with_none(tmp_path, monkey
     ]  # fmt: skip
     said = []
     attribution.run(plan, models, Journal(tmp_path / "cells.jsonl"), said.append)
+    assert said == []
+
+
+def test_the_fastest_is_measured_again_against_both_models_plain_and_what_is_there_is_kept(tmp_path, monkeypatch):
+    winner, teacher = Setup("shipped", "student", "int4", "drafter"), Setup("shipped", "teacher")
+    monkeypatch.setattr(attribution.report, "doubtful", lambda cells, pair: [])
+    monkeypatch.setattr(
+        attribution.report, "best", lambda cells, pair, concurrency: winner if concurrency == 4 else None
+    )
+    monkeypatch.setattr(attribution, "served", lambda setup, *_: contextlib.nullcontext(setup))
+    monkeypatch.setattr(attribution, "_warm", lambda *_: None)
+    monkeypatch.setattr(attribution, "works", lambda *_: [])
+    monkeypatch.setattr(attribution, "_cell", lambda _, setting, some: made(*setting[:3], 1.0, loop="again"))
+    journal = Journal(tmp_path / "cells.jsonl")
+    journal.add(made(teacher, 4000, 4, 7.0, loop="again"))
+    plan = Plan("shipped", [winner, teacher, Setup("shipped", "student")], 0, {4: 1}, again=2)
+    attribution.run(plan, Models({}, {}), journal, lambda text: None)
+    names = [(cell.block, cell.setup.name) for cell in journal.cells[1:]]
+    assert names == [
+        (4000, "student + bf16"), (4000, "student + int4 + drafter"),
+        (4001, "student + bf16"), (4001, "student + int4 + drafter"), (4001, "teacher + bf16"),
+    ]  # fmt: skip
+    said = []
+    attribution.run(plan, Models({}, {}), Journal(tmp_path / "cells.jsonl"), said.append)
     assert said == []
 
 

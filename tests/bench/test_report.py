@@ -131,6 +131,23 @@ def test_what_seemed_slower_is_held_by_its_second_measurement():
     assert told([0.8, 1.1]).holds is False, "by its mean, as every bar"
 
 
+def test_the_fastest_is_held_by_its_second_measurement():
+    """It was picked by the first, and by its luck there."""
+    winner = Setup("enlarged", "student", "int4", "drafter")
+    plain = Setup("enlarged", "teacher"), Setup("enlarged", "student")
+    again = [
+        made(setup, 4000 + block, 1, rate, loop="again")
+        for setup, rate in ((winner, 15.0), (plain[0], 1.0), (plain[1], 6.0))
+        for block in range(3)
+    ]
+    name = "enlarged, 1 at once: student + int4 + drafter / {}, requests/s"
+    bars = {bar.name: bar for bar in report.bars([*world(), *again], "enlarged")}
+    teacher, student = bars[name.format("teacher + bf16")], bars[name.format("student + bf16")]
+    assert teacher.holds is True and teacher.measured == "15.00x [15.00, 15.00]"
+    assert "3 blocks after it was picked by 2" in teacher.beside
+    assert student.holds is False and student.measured.startswith("2.50x")
+
+
 def test_nothing_measured_says_nothing():
     assert report.bars([], "enlarged") == []
     assert report.effects([], "enlarged") == []

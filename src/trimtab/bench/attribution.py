@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,7 +23,7 @@ WARM = 16  # sessions before anything is measured: they hold every agent's promp
 KV_MIB = 1024
 SEED = 6
 JUDGED = 1000  # the number of the block whose sessions judge task success: other ones than any that is timed
-AGAIN = {"lookup": 2000, "drafter": 3000}  # the first block in which what looked slower is measured again
+AGAIN = 2000, 3000, 4000  # first blocks of what is measured again: look-up and drafter that looked slower; the best
 FEWEST = 6  # sessions of such a block
 
 
@@ -31,8 +31,9 @@ class Plan(msgspec.Struct, frozen=True):
     """What is measured: `setups` in each of `blocks`, `sessions` by concurrency, and open loop at `open_rate` times
     what the plain teacher serves at most, for the `barred` setups (0: none). `more` blocks follow of the student's
     setups alone: its cells are over in a second or two, and differ the more from each other. Then `judged` sessions,
-    not timed, tell the task success of those that are compared; and what looked slower with a drafter than without is
-    measured `again` so often, both servers up and in turn: the worst of many short measurements is mostly bad luck."""
+    not timed, tell the task success of those that are compared; and what a bar picked out, the fastest of its
+    concurrency or a drafter that looked slower than none, is measured `again` so often, all servers up and in turn:
+    the best and the worst of many short measurements are partly luck."""
 
     pair: str
     setups: list[Setup]
@@ -99,13 +100,25 @@ def run(plan: Plan, models: Models, journal: Journal, say: Callable[[str], None]
         if setup in plan.setups and (setup, JUDGED, *cell) not in journal.done:
             say(f"task success of {plan.pair}: {setup.name}, {plan.judged} sessions")
             measure(plan, setup, JUDGED, models, ([cell], journal))
-    for setup, concurrency in report.doubtful(journal.cells, plan.pair) if plan.again else []:
-        if (
-            setup in plan.setups
-            and (setup, AGAIN[setup.draft] + plan.again - 1, concurrency, "again") not in journal.done
-        ):
-            say(f"{plan.pair}, {concurrency} at once: {setup.name} against none, {plan.again} times more")
-            _once_more(plan, setup, concurrency, models, journal)
+    for setups, concurrency, first in _picked(journal.cells, plan.pair) if plan.again else []:
+        blocks = range(first, first + plan.again)
+        wanted_again = {Setting(setup, block, concurrency, "again") for setup in setups for block in blocks}
+        if set(setups) <= set(plan.setups) and wanted_again - journal.done:
+            names = " against ".join(setup.name for setup in setups)
+            say(f"{plan.pair}, {concurrency} at once: {names}, {plan.again} times more")
+            _again(plan, setups, (concurrency, blocks), models, journal)
+
+
+def _picked(found: Sequence[Cell], pair: str) -> list[tuple[list[Setup], int, int]]:
+    """(setups, concurrency, first block) of what a bar picked out, each with those that it is held against."""
+    lookup, drafter, best = AGAIN
+    slower = [
+        ([setup, setup.undrafted], concurrency, lookup if setup.draft == "lookup" else drafter)
+        for setup, concurrency in report.doubtful(found, pair)
+    ]
+    winners = [(report.best(found, pair, concurrency), concurrency) for concurrency in cells.CONCURRENCY]
+    plain = [Setup(pair, "teacher"), Setup(pair, "student")]
+    return slower + [([winner, *plain], concurrency, best) for winner, concurrency in winners if winner]
 
 
 def measure(
@@ -124,16 +137,17 @@ def measure(
             journal.add(_cell(engine, setting, some, rate))
 
 
-def _once_more(plan: Plan, setup: Setup, concurrency: int, models: Models, journal: Journal) -> None:
-    """The setup and the same without a drafter, block by block in turn."""
-    with served(setup, models, plan.threads) as drafting, served(setup.undrafted, models, plan.threads) as other:
-        both = [(setup, drafting), (setup.undrafted, other)]
-        for its, engine in both:
-            _warm(plan, its, engine)
-        for block in range(AGAIN[setup.draft], AGAIN[setup.draft] + plan.again):
-            both.reverse()
-            for its, engine in both:
-                cell = Setting(its, block, concurrency, "again")
+def _again(plan: Plan, setups: list[Setup], where: tuple[int, range], models: Models, journal: Journal) -> None:
+    """Measure what is missing of the setups, all servers up and in turn; `where` is concurrency and blocks."""
+    concurrency, blocks = where
+    with contextlib.ExitStack() as stack:
+        sides = [(setup, stack.enter_context(served(setup, models, plan.threads))) for setup in setups]
+        for setup, engine in sides:
+            _warm(plan, setup, engine)
+        for block in blocks:
+            sides = sides[1:] + sides[:1]
+            for setup, engine in sides:
+                cell = Setting(setup, block, concurrency, "again")
                 if cell not in journal.done:
                     journal.add(_cell(engine, cell, works("test", max(FEWEST, concurrency), block)))
 
