@@ -56,7 +56,7 @@ def _row(setup: Setup, loop: str, concurrency: int, some: Sequence[Cell]) -> dic
         "requests/s": f"{requests / wall:.2f}",
         "tokens/s": f"{sum(cell.tokens for cell in some) / wall:.0f}",
         "CPU s/request": f"{sum(cell.cpu_s for cell in some) / requests:.3f}",
-        "TTFT P50/P90 ms": f"{_ms(first, 0.5)}/{_ms(first, 0.9)}",
+        "TTFT P50/P90 ms": f"{_ms(first, 0.5)}/{_ms(first, 0.9)}" if first else "",
         "latency P50/P90 ms": f"{_ms(whole, 0.5)}/{_ms(whole, 0.9)}",
         "peak MB": f"{max(cell.peak_mb for cell in some):.0f}",
         "drafts taken": f"{sum(cell.taken for cell in some) / drafted:.0%}" if drafted else "",

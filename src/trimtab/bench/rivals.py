@@ -38,6 +38,7 @@ from trimtab.trace import Call, EndState
 
 NEEDS = {"llama.cpp": ("xllamacpp", "gguf"), "transformers": ("torch", "transformers")}
 PRECISIONS = {"llama.cpp": ("bf16", "int8"), "transformers": ("bf16",)}
+WARM = {"llama.cpp": attribution.WARM, "transformers": 1}  # sessions; static batches reuse nothing
 TEACHERS = 3  # the teacher is asked one session in so many
 NAMES = {
     "embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output", "input_layernorm": "attn_norm",
@@ -78,7 +79,7 @@ def measure(kind: str, setup: Setup, folder: Path, wanted: tuple[attribution.Pla
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise) as child,
     ):
         try:
-            _asked(child, reader, attribution.works("train", 1, 900), 1)
+            _asked(child, reader, attribution.works("train", WARM[kind], 900), max(plan.sessions))
             for concurrency in concurrencies:
                 works = attribution.works("test", plan.sessions[concurrency], 0, concurrency)
                 if setup.model == "teacher":  # by others some of its cells take minutes
