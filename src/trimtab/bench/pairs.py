@@ -17,8 +17,7 @@ from trimtab.levers.speculation import options, training
 HOME = Path(".trimtab/attribution")
 PAIRS = ("shipped", "enlarged")
 GROWN = {"teacher": "500m", "student": "70m"}
-LEARNT_SESSIONS = 1400
-EPOCHS = 12
+LEARNT, GLANCED = (1400, 12), (700, 5)  # sessions, epochs: a quarter of an hour; for a quick look two or three minutes
 # Nearly all that this drafter says stands, so it may say more at a time than one of which nothing is known.
 LENGTHS = "1:20,4:8,8:6,24:0"
 
@@ -30,8 +29,9 @@ class Models(msgspec.Struct, frozen=True):
     drafters: dict[str, list[str]]
 
 
-def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Models:
-    """Build what is missing, once. The student's drafter is trained on recorded sessions; the teacher's is the student.
+def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None], quick: bool = False) -> Models:
+    """Build what is missing, once. The student's drafter is trained on recorded sessions, in a `quick` look on fewer
+    unless the better one is there; the teacher's is the student.
 
     Errors: ModelError, DiskFull, MissingExtra where torch is needed for training.
     """
@@ -43,22 +43,28 @@ def models(pairs: tuple[str, ...], home: Path, say: Callable[[str], None]) -> Mo
             target = home / f"dealer-{model}-{size}-{_digest(small[model])[:12]}"
             folders[f"enlarged {model}"] = enlarge(small[model], target, SIZES[size])
     # Grown models compute the same function, so one drafter serves both.
-    learnt = ["--draft", str(trained(small["student"], home, say)), "--draft-lengths", LENGTHS]
+    learnt = ["--draft", str(trained(small["student"], home, say, quick)), "--draft-lengths", LENGTHS]
     return Models(folders, {"teacher": ["--draft", str(small["student"])], "student": learnt})
 
 
-def trained(target: Path, home: Path, say: Callable[[str], None]) -> Path:
+def trained(target: Path, home: Path, say: Callable[[str], None], quick: bool = False) -> Path:
     """A drafter for `target`, distilled on the train split's sessions, unless it is there."""
-    its = options.read({"target": str(target), "epochs": EPOCHS, "threads": 0})
-    folder = home / f"drafter-{_digest(target)[:12]}-{LEARNT_SESSIONS}-{EPOCHS}"
+
+    def its(learnt: tuple[int, int]) -> Path:
+        return home / f"drafter-{_digest(target)[:12]}-{learnt[0]}-{learnt[1]}"
+
+    learnt = GLANCED if quick and not build_cache.is_whole(its(LEARNT)) else LEARNT
+    folder, (sessions, epochs) = its(learnt), learnt
     if build_cache.is_whole(folder):
         return folder
-    say("distilling a drafter (a quarter of an hour; a stopped run goes on)")
-    calls = traffic.spoken(traffic.record("train", LEARNT_SESSIONS, 5))
+    minutes = "two or three minutes" if learnt is GLANCED else "a quarter of an hour"
+    say(f"distilling a drafter ({minutes}; a stopped run goes on)")
+    asked = options.read({"target": str(target), "epochs": epochs, "threads": 0})
+    calls = traffic.spoken(traffic.record("train", sessions, 5))
     home.mkdir(parents=True, exist_ok=True)
 
     def fill(fresh: Path) -> None:
-        training.drafter(its, calls, [], home, fresh)
+        training.drafter(asked, calls, [], home, fresh)
 
     return build_cache.keep(folder, 16 << 20, fill)
 

@@ -68,7 +68,7 @@ def measured(args: argparse.Namespace) -> tuple[list[Cell], str]:
     if args.anew:
         journal.unlink(missing_ok=True)
     held = attribution.Journal(journal)
-    found = pairs.models(wanted, args.home, _say)
+    found = pairs.models(wanted, args.home, _say, args.quick)
     for pair in wanted:
         quick = attribution.quick(pair, args.threads)
         plan = quick if args.quick else attribution.full(pair, args.blocks, args.threads)
